@@ -1,0 +1,164 @@
+//! What the machine tells its driver to do.
+
+use alloc::string::String;
+
+use bytes::Bytes;
+
+use super::Span;
+use super::input::Channel;
+use crate::ids::{ConnId, Epoch, LinkId, ServerId, SessionId, WriteSeq, Zxid};
+
+/// One effect.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Into the one disk queue. Executed in order of `seq`, without gaps; reported stable by
+    /// `Input::Persisted`.
+    Write { seq: WriteSeq, op: WriteOp },
+    /// The background snapshot, outside the disk queue. One at a time; each step is answered by
+    /// `Input::SnapshotStored`.
+    Snapshot(SnapshotStep),
+    Send { link: LinkId, bytes: Span },
+    /// Large or shared payloads travel by reference.
+    SendShared { link: LinkId, body: Bytes },
+    Reply { conn: ConnId, bytes: Span },
+    /// Close after everything sent before has left.
+    Close { whom: Whom, why: CloseReason },
+    Dial { peer: ServerId, channel: Channel },
+    /// A four-letter word came in: answer it with text, then close.
+    Command { conn: ConnId, word: FourLetterWord },
+    /// Rare and structured, for logs and traces.
+    Report(Event),
+    /// The node can not go on without risking what it promised. Nothing after this takes effect.
+    Halt(Fault),
+}
+
+/// A change of the data directory.
+#[derive(Clone, Debug)]
+pub enum WriteOp {
+    /// One transaction: header, body and digest as they stand in the log.
+    Append { zxid: Zxid, record: Bytes },
+    /// `acceptedEpoch`, replaced atomically.
+    AcceptedEpoch(Epoch),
+    /// `currentEpoch`, replaced atomically.
+    CurrentEpoch(Epoch),
+    /// Drop every transaction after this zxid, and every snapshot that may hold one; then read the
+    /// directory again and answer `Input::Reloaded`.
+    Truncate { after: Zxid },
+    /// A snapshot that replaces everything: at `Begin` the log loses all after its zxid, at `End`
+    /// the file is synced and takes its name.
+    Install(SnapshotStep),
+}
+
+/// A snapshot file in pieces.
+#[derive(Clone, Debug)]
+pub enum SnapshotStep {
+    Begin { zxid: Zxid },
+    /// The next bytes of the serialized database: sessions, ACL table, znodes, terminator. File
+    /// header and trailers are the storage's.
+    Chunk(Bytes),
+    /// All chunks were given; `digest` is the tree's at the snapshot's zxid.
+    End { zxid: Zxid, digest: u64 },
+    /// Forget what was begun.
+    Abandon,
+}
+
+/// Either kind of connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Whom {
+    Client(ConnId),
+    Link(LinkId),
+}
+
+/// The four-letter words that are answered on the client port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FourLetterWord {
+    Ruok,
+    Srvr,
+    Stat,
+    Mntr,
+    Conf,
+    Isro,
+}
+
+/// Why a connection is closed: one variant per reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// This server has no leader, or is stopping.
+    NotServing,
+    /// Client frame longer than allowed, or negative: its length.
+    FrameLength(i32),
+    /// The first frame is not a ConnectRequest, or a frame is shorter than a request header.
+    FrameMalformed,
+    /// The operation is not one that a client may send: its number.
+    OperationUnknown(i32),
+    /// The client has seen `seen`, this server only `applied`.
+    ClientAhead { seen: Zxid, applied: Zxid },
+    /// Wrong password or no such session; the refusal was sent.
+    SessionRefused(SessionId),
+    /// The session was closed by its client, or expired.
+    SessionClosed(SessionId),
+    /// The session lives on another server now.
+    SessionMoved(SessionId),
+    /// The same session connected again here.
+    SessionTakenOver(SessionId),
+    /// Authentication failed; the refusal was sent.
+    AuthFailed,
+    /// Nothing was heard for longer than the session's timeout, or no session was opened.
+    Idle,
+    /// Another connection to the same peer replaces this one.
+    Replaced,
+    /// The server with the larger id keeps the election connection; it dials back.
+    PeerDialsBack,
+    /// Bytes on a port between servers that are no message of the protocol: what is wrong.
+    PeerMalformed(&'static str),
+    /// A server that is not in the configuration.
+    PeerUnknown(ServerId),
+    /// The peer claims this server's own id.
+    PeerIsMe,
+    /// The peer broke the protocol: the rule.
+    PeerMisbehaved(&'static str),
+    /// The peer's history is newer than the leader's: it must not follow.
+    PeerAhead,
+    /// The peer was silent, or did not acknowledge, for longer than its limit.
+    PeerTimeout,
+    /// The peer does not read fast enough.
+    PeerSlow,
+    /// This server left the role that the connection belonged to.
+    RoleLeft,
+    /// The server stops.
+    Stopping,
+}
+
+/// What logs and traces should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    Looking { round: i64 },
+    Leading { epoch: Epoch },
+    Following { leader: ServerId },
+    Observing { leader: ServerId },
+    /// Serving clients from now on.
+    Serving { epoch: Epoch, zxid: Zxid },
+    /// The role ended: why.
+    Left { why: &'static str },
+    SyncChosen { learner: ServerId, mode: &'static str, from: Zxid },
+    Synchronized { mode: &'static str, zxid: Zxid },
+    SessionExpired { session: SessionId },
+    DigestMismatch { zxid: Zxid },
+    SnapshotTaken { zxid: Zxid },
+    Note { text: String },
+}
+
+/// Why a node stopped for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The disk refused a write or a sync.
+    Disk,
+    /// The leader committed something else than what this follower has next (exit 12 in Java).
+    CommitMismatch { expected: Option<Zxid>, committed: Zxid },
+    /// A committed or logged transaction can not be decoded.
+    RecordUndecodable { zxid: Zxid },
+    /// The log can not be cut where the leader says.
+    TruncateImpossible { after: Zxid },
+    /// `Input::Stop` was carried out.
+    Stopped,
+}

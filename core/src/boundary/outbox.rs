@@ -1,0 +1,63 @@
+//! The ordered list of effects and the arena that their bytes live in.
+
+use alloc::vec::Vec;
+
+use super::action::Action;
+
+/// Bytes in an [`Outbox`]'s arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// What one turn leaves for the driver. Owned by the driver, swapped with the machine's filled one
+/// at each flush, so a turn allocates nothing once both have grown.
+#[derive(Default, Debug)]
+pub struct Outbox {
+    actions: Vec<Action>,
+    arena: Vec<u8>,
+}
+
+impl Outbox {
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// The effects, in order.
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        &self.arena[span.start as usize..span.end as usize]
+    }
+
+    /// The driver has carried everything out.
+    pub fn clear(&mut self) {
+        self.actions.clear();
+        self.arena.clear();
+    }
+
+    pub(crate) fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Writes bytes into the arena and tells where they are.
+    pub(crate) fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.arena.len();
+        fill(&mut self.arena);
+        assert!(self.arena.len() <= u32::MAX as usize, "arena of one turn over 4 GiB");
+        Span { start: start as u32, end: self.arena.len() as u32 }
+    }
+}

@@ -1,0 +1,23 @@
+//! The machine of Vivarium: a ZooKeeper server as one deterministic state machine.
+//!
+//! Bytes, completions and time go in; bytes, writes and reports come out. Nothing in this crate
+//! can name a clock, a socket, a file, a thread, a global or entropy. See [`boundary`] for the
+//! vocabulary between the machine and whatever drives it.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod boundary;
+pub mod config;
+pub mod database;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod mutants;
+pub mod node;
+pub mod recovery;
+pub mod time;
+pub mod wire;

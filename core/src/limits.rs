@@ -1,0 +1,63 @@
+//! Every bound of the machine, each with its reason. Nothing else may invent one.
+
+use core::time::Duration;
+
+/// Longest client frame: ZooKeeper's default `jute.maxbuffer`.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 0xf_ffff;
+
+/// Longest string or buffer in a stored or replicated record: `jute.maxbuffer` plus its default
+/// `extrasize`, so that a transaction made from a legal request is always readable again.
+pub const RECORD_FIELD_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
+
+/// Longest election message, as in ZooKeeper's `QuorumCnxManager`.
+pub const ELECTION_FRAME_BYTES_MAX: usize = 524_288;
+
+/// Longest address text in the first message of an election connection, as in ZooKeeper.
+pub const ELECTION_ADDRESS_BYTES_MAX: usize = 2_048;
+
+/// Recent committed transactions kept in memory for DIFF: ZooKeeper's `commitLogCount`.
+pub const COMMITTED_LOG_COUNT_MAX: usize = 500;
+
+/// And their bytes, so that 500 large transactions do not pin half a gigabyte.
+pub const COMMITTED_LOG_BYTES_MAX: usize = 32 << 20;
+
+/// Requests in process on one server before clients are not read any more: ZooKeeper's
+/// `globalOutstandingLimit`.
+pub const REQUESTS_OUTSTANDING_MAX: usize = 1_000;
+
+/// Requests in process of one connection before it alone is not read: a quarter of all, so that
+/// one greedy client leaves room for others.
+pub const CONNECTION_OUTSTANDING_MAX: usize = REQUESTS_OUTSTANDING_MAX / 4;
+
+/// Proposals without a quorum before the leader takes no more work: four times what its own and
+/// two followers' clients may have outstanding.
+pub const PROPOSALS_OUTSTANDING_MAX: usize = 4 * REQUESTS_OUTSTANDING_MAX;
+
+/// Bytes queued towards one peer before it is cut: two of the largest transactions for each
+/// proposal would be unreasonable, 256 MiB is what a slow disk on the other side can catch up with.
+pub const LINK_QUEUE_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of a snapshot in flight to a learner before the walk waits for the socket.
+pub const SNAPSHOT_WINDOW_BYTES: usize = 1 << 20;
+
+/// Bytes of a snapshot produced in one turn, so that no turn is long.
+pub const SNAPSHOT_TURN_BYTES: usize = 256 << 10;
+
+/// Longest time between two notifications of a looking server, as in ZooKeeper.
+pub const NOTIFICATION_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// First time between two notifications of a looking server, as in ZooKeeper.
+pub const NOTIFICATION_INTERVAL_MIN: Duration = Duration::from_millis(200);
+
+/// Silence after a quorum of equal votes before they count, as in ZooKeeper (`finalizeWait`).
+pub const ELECTION_FINALIZE_WAIT: Duration = Duration::from_millis(200);
+
+/// Time between two attempts to reach the leader, as in ZooKeeper.
+pub const LEADER_CONNECT_RETRY: Duration = Duration::from_millis(100);
+
+/// A connection without a session is closed after this time, as in ZooKeeper.
+pub const SESSIONLESS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(COMMITTED_LOG_COUNT_MAX >= 500);
+const _: () = assert!(RECORD_FIELD_BYTES_MAX > CLIENT_FRAME_BYTES_MAX);
+const _: () = assert!(CONNECTION_OUTSTANDING_MAX < REQUESTS_OUTSTANDING_MAX);

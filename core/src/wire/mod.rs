@@ -1,0 +1,6 @@
+//! Bytes to records and back, exactly as ZooKeeper writes them. Decoding never panics, whatever
+//! the bytes; encoding appends to a buffer that the caller owns.
+
+pub mod jute;
+pub mod records;
+pub mod txn;

@@ -1,0 +1,35 @@
+//! The few file operations that storage needs, so that the same code runs on a real disk and on
+//! the simulator's, which forgets what was not synced.
+
+use std::io;
+
+/// ZooKeeper's two directories; they may be the same one on disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Dir {
+    /// `dataDir/version-2`: snapshots and epoch files.
+    Snapshots,
+    /// `dataLogDir/version-2`: transaction logs.
+    Logs,
+}
+
+/// A flat view of the two directories.
+///
+/// Durability: after a crash a file's content is what [`Files::sync`] last covered, possibly with
+/// any part of later writes; a created, renamed or removed name is certain only after
+/// [`Files::sync_dir`].
+pub trait Files {
+    /// Names in the directory, sorted. A directory that does not exist is empty.
+    fn list(&self, dir: Dir) -> io::Result<Vec<String>>;
+    fn len(&self, dir: Dir, name: &str) -> io::Result<u64>;
+    /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Writes all bytes; creates the file, fills a gap with zeros.
+    fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts the file, or extends it with zeros.
+    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()>;
+    fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()>;
+    fn sync_dir(&mut self, dir: Dir) -> io::Result<()>;
+    /// Replaces `to` if it exists.
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&mut self, dir: Dir, name: &str) -> io::Result<()>;
+}
