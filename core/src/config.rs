@@ -56,6 +56,8 @@ impl Config {
 
     /// Is this server an observer?
     pub fn is_observer(&self) -> bool {
-        self.members.get(&self.me).is_some_and(|m| m.kind == LearnerType::Observer)
+        self.members
+            .get(&self.me)
+            .is_some_and(|m| m.kind == LearnerType::Observer)
     }
 }

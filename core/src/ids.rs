@@ -60,7 +60,10 @@ impl Zxid {
 
     /// The next transaction of the same epoch. The caller has checked that the counter is not full.
     pub const fn next(self) -> Self {
-        assert!(self.counter() < u32::MAX, "zxid counter rolls over into the epoch");
+        assert!(
+            self.counter() < u32::MAX,
+            "zxid counter rolls over into the epoch"
+        );
         Self(self.0 + 1)
     }
 }

@@ -25,7 +25,11 @@ pub struct CommittedLog {
 
 impl CommittedLog {
     pub fn push(&mut self, entry: LogEntry) {
-        assert!(self.entries.back().is_none_or(|last| last.zxid < entry.zxid));
+        assert!(
+            self.entries
+                .back()
+                .is_none_or(|last| last.zxid < entry.zxid)
+        );
         self.bytes += entry.record.len();
         self.entries.push_back(entry);
         while self.entries.len() > COMMITTED_LOG_COUNT_MAX

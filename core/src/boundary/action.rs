@@ -13,19 +13,40 @@ use crate::ids::{ConnId, Epoch, LinkId, ServerId, SessionId, WriteSeq, Zxid};
 pub enum Action {
     /// Into the one disk queue. Executed in order of `seq`, without gaps; reported stable by
     /// `Input::Persisted`.
-    Write { seq: WriteSeq, op: WriteOp },
+    Write {
+        seq: WriteSeq,
+        op: WriteOp,
+    },
     /// The background snapshot, outside the disk queue. One at a time; each step is answered by
     /// `Input::SnapshotStored`.
     Snapshot(SnapshotStep),
-    Send { link: LinkId, bytes: Span },
+    Send {
+        link: LinkId,
+        bytes: Span,
+    },
     /// Large or shared payloads travel by reference.
-    SendShared { link: LinkId, body: Bytes },
-    Reply { conn: ConnId, bytes: Span },
+    SendShared {
+        link: LinkId,
+        body: Bytes,
+    },
+    Reply {
+        conn: ConnId,
+        bytes: Span,
+    },
     /// Close after everything sent before has left.
-    Close { whom: Whom, why: CloseReason },
-    Dial { peer: ServerId, channel: Channel },
+    Close {
+        whom: Whom,
+        why: CloseReason,
+    },
+    Dial {
+        peer: ServerId,
+        channel: Channel,
+    },
     /// A four-letter word came in: answer it with text, then close.
-    Command { conn: ConnId, word: FourLetterWord },
+    Command {
+        conn: ConnId,
+        word: FourLetterWord,
+    },
     /// Rare and structured, for logs and traces.
     Report(Event),
     /// The node can not go on without risking what it promised. Nothing after this takes effect.
@@ -52,12 +73,17 @@ pub enum WriteOp {
 /// A snapshot file in pieces.
 #[derive(Clone, Debug)]
 pub enum SnapshotStep {
-    Begin { zxid: Zxid },
+    Begin {
+        zxid: Zxid,
+    },
     /// The next bytes of the serialized database: sessions, ACL table, znodes, terminator. File
     /// header and trailers are the storage's.
     Chunk(Bytes),
     /// All chunks were given; `digest` is the tree's at the snapshot's zxid.
-    End { zxid: Zxid, digest: u64 },
+    End {
+        zxid: Zxid,
+        digest: u64,
+    },
     /// Forget what was begun.
     Abandon,
 }
@@ -132,20 +158,48 @@ pub enum CloseReason {
 /// What logs and traces should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    Looking { round: i64 },
-    Leading { epoch: Epoch },
-    Following { leader: ServerId },
-    Observing { leader: ServerId },
+    Looking {
+        round: i64,
+    },
+    Leading {
+        epoch: Epoch,
+    },
+    Following {
+        leader: ServerId,
+    },
+    Observing {
+        leader: ServerId,
+    },
     /// Serving clients from now on.
-    Serving { epoch: Epoch, zxid: Zxid },
+    Serving {
+        epoch: Epoch,
+        zxid: Zxid,
+    },
     /// The role ended: why.
-    Left { why: &'static str },
-    SyncChosen { learner: ServerId, mode: &'static str, from: Zxid },
-    Synchronized { mode: &'static str, zxid: Zxid },
-    SessionExpired { session: SessionId },
-    DigestMismatch { zxid: Zxid },
-    SnapshotTaken { zxid: Zxid },
-    Note { text: String },
+    Left {
+        why: &'static str,
+    },
+    SyncChosen {
+        learner: ServerId,
+        mode: &'static str,
+        from: Zxid,
+    },
+    Synchronized {
+        mode: &'static str,
+        zxid: Zxid,
+    },
+    SessionExpired {
+        session: SessionId,
+    },
+    DigestMismatch {
+        zxid: Zxid,
+    },
+    SnapshotTaken {
+        zxid: Zxid,
+    },
+    Note {
+        text: String,
+    },
 }
 
 /// Why a node stopped for good.
@@ -154,7 +208,10 @@ pub enum Fault {
     /// The disk refused a write or a sync.
     Disk,
     /// The leader committed something else than what this follower has next (exit 12 in Java).
-    CommitMismatch { expected: Option<Zxid>, committed: Zxid },
+    CommitMismatch {
+        expected: Option<Zxid>,
+        committed: Zxid,
+    },
     /// A committed or logged transaction can not be decoded.
     RecordUndecodable { zxid: Zxid },
     /// The log can not be cut where the leader says.

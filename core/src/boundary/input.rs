@@ -19,26 +19,58 @@ pub enum Channel {
 pub enum Input<'a> {
     /// The deadline has passed, or the driver just wants timers looked at. Always harmless.
     Wake,
-    ClientOpened { conn: ConnId, address: IpAddr },
-    ClientBytes { conn: ConnId, bytes: &'a [u8] },
-    ClientClosed { conn: ConnId },
+    ClientOpened {
+        conn: ConnId,
+        address: IpAddr,
+    },
+    ClientBytes {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
+    ClientClosed {
+        conn: ConnId,
+    },
     /// A connection between servers is up. `peer` is set where this server dialled.
-    LinkOpened { link: LinkId, peer: Option<ServerId>, channel: Channel },
-    LinkBytes { link: LinkId, bytes: &'a [u8] },
+    LinkOpened {
+        link: LinkId,
+        peer: Option<ServerId>,
+        channel: Channel,
+    },
+    LinkBytes {
+        link: LinkId,
+        bytes: &'a [u8],
+    },
     /// The socket took this many more of the bytes sent on the link.
-    LinkDrained { link: LinkId, bytes: usize },
-    LinkClosed { link: LinkId },
+    LinkDrained {
+        link: LinkId,
+        bytes: usize,
+    },
+    LinkClosed {
+        link: LinkId,
+    },
     /// An `Action::Dial` did not lead to a connection.
-    DialFailed { peer: ServerId, channel: Channel },
+    DialFailed {
+        peer: ServerId,
+        channel: Channel,
+    },
     /// Every write up to and including this one is on stable storage.
-    Persisted { upto: WriteSeq },
+    Persisted {
+        upto: WriteSeq,
+    },
     /// Answer to `WriteOp::Truncate`, when all writes up to it are stable: the data directory,
     /// read again after the cut. Implies `Persisted { upto: seq }`.
-    Reloaded { seq: WriteSeq, state: Box<Recovered> },
+    Reloaded {
+        seq: WriteSeq,
+        state: Box<Recovered>,
+    },
     /// The background snapshot took its last step; the next one may come.
-    SnapshotStored { ok: bool },
+    SnapshotStored {
+        ok: bool,
+    },
     /// The disk refused a write or a sync. Nothing after `upto` will ever be stable.
-    DiskFailed { upto: WriteSeq },
+    DiskFailed {
+        upto: WriteSeq,
+    },
     /// Stop orderly: leave the ensemble, close everything.
     Stop,
 }

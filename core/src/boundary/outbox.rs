@@ -57,7 +57,13 @@ impl Outbox {
     pub(crate) fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Span {
         let start = self.arena.len();
         fill(&mut self.arena);
-        assert!(self.arena.len() <= u32::MAX as usize, "arena of one turn over 4 GiB");
-        Span { start: start as u32, end: self.arena.len() as u32 }
+        assert!(
+            self.arena.len() <= u32::MAX as usize,
+            "arena of one turn over 4 GiB"
+        );
+        Span {
+            start: start as u32,
+            end: self.arena.len() as u32,
+        }
     }
 }

@@ -113,7 +113,11 @@ impl<'a> Reader<'a> {
     /// count is not trusted: reserve no memory by it.
     pub fn count(&mut self) -> Decoded<Option<usize>> {
         let n = self.i32()?;
-        Ok(if n == -1 { None } else { Some(n.max(0) as usize) })
+        Ok(if n == -1 {
+            None
+        } else {
+            Some(n.max(0) as usize)
+        })
     }
 
     /// A vector of anything, null read as empty.

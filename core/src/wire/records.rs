@@ -101,7 +101,10 @@ pub struct Acl {
 
 impl Id {
     pub fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Self { scheme: r.string_or_empty()?.into(), id: r.string_or_empty()?.into() })
+        Ok(Self {
+            scheme: r.string_or_empty()?.into(),
+            id: r.string_or_empty()?.into(),
+        })
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
@@ -113,11 +116,20 @@ impl Id {
 impl Acl {
     /// `world:anyone` with these permissions.
     pub fn world(perms: i32) -> Self {
-        Self { perms, id: Id { scheme: "world".into(), id: "anyone".into() } }
+        Self {
+            perms,
+            id: Id {
+                scheme: "world".into(),
+                id: "anyone".into(),
+            },
+        }
     }
 
     pub fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        Ok(Self { perms: r.i32()?, id: Id::read(r)? })
+        Ok(Self {
+            perms: r.i32()?,
+            id: Id::read(r)?,
+        })
     }
 
     pub fn write(&self, out: &mut Vec<u8>) {
