@@ -1,1 +1,10 @@
+//! A simulated world around [`vivarium_core::node::Node`].
+//!
+//! One seed decides everything: delays, turn sizes, faults, what clients do. The same seed gives
+//! the same run, byte for byte. Nothing in here can name a real clock, socket, file or thread.
+#![forbid(unsafe_code)]
 
+pub mod observe;
+pub mod rng;
+
+pub use observe::{ClientAction, ClientId, Setup, SimTime, Violation};
