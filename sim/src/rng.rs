@@ -237,10 +237,18 @@ mod tests {
     fn exponential_has_its_mean() {
         let mut s = Streams::new(9).stream(Purpose::Turn, 1);
         let sum: u64 = (0..10_000).map(|_| s.exponential(1_000)).sum();
-        assert!((970..1_030).contains(&(sum / 10_000)), "mean {}", sum / 10_000);
+        assert!(
+            (970..1_030).contains(&(sum / 10_000)),
+            "mean {}",
+            sum / 10_000
+        );
     }
 
-    const GOLDEN_WORDS: [u64; 3] = [8_719_801_732_812_476_471, 3_807_888_487_548_719_481, 1_682_693_411_033_488_604];
+    const GOLDEN_WORDS: [u64; 3] = [
+        8_719_801_732_812_476_471,
+        3_807_888_487_548_719_481,
+        1_682_693_411_033_488_604,
+    ];
     const GOLDEN_RANGE: [u64; 8] = [68, 27, 12, 80, 72, 95, 60, 81];
     const GOLDEN_EXPONENTIAL: [u64; 8] = [1705, 140, 753, 975, 1028, 126, 753, 720];
     const GOLDEN_SHUFFLE: [u32; 8] = [7, 4, 0, 6, 5, 2, 3, 1];
