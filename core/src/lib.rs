@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod acl;
 pub mod boundary;
 pub mod config;
 pub mod database;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod mutants;
 pub mod node;
+pub mod path;
 pub mod recovery;
 pub mod time;
 pub mod wire;

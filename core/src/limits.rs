@@ -9,6 +9,10 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 0xf_ffff;
 /// `extrasize`, so that a transaction made from a legal request is always readable again.
 pub const RECORD_FIELD_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
 
+/// Longest access control list, encoded: half of what a record's field may be. A request that
+/// fits its frame stays below, unless it multiplies itself by the scheme `auth`.
+pub const ACL_BYTES_MAX: usize = RECORD_FIELD_BYTES_MAX / 2;
+
 /// Longest election message, as in ZooKeeper's `QuorumCnxManager`.
 pub const ELECTION_FRAME_BYTES_MAX: usize = 524_288;
 
