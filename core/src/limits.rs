@@ -19,6 +19,18 @@ pub const ELECTION_FRAME_BYTES_MAX: usize = 524_288;
 /// Longest address text in the first message of an election connection, as in ZooKeeper.
 pub const ELECTION_ADDRESS_BYTES_MAX: usize = 2_048;
 
+/// Identities of one client: a handful is normal, and each write carries all of them to the leader.
+pub const IDENTITIES_MAX: usize = 64;
+
+/// And their bytes: user names are short.
+pub const IDENTITIES_BYTES_MAX: usize = 16 << 10;
+
+/// Identities in one REQUEST of another server, which may run with other limits than this one.
+pub const AUTHINFO_COUNT_MAX: usize = 16 * IDENTITIES_MAX;
+
+/// And their bytes.
+pub const AUTHINFO_BYTES_MAX: usize = CLIENT_FRAME_BYTES_MAX;
+
 /// Recent committed transactions kept in memory for DIFF: ZooKeeper's `commitLogCount`.
 pub const COMMITTED_LOG_COUNT_MAX: usize = 500;
 

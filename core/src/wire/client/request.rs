@@ -1,0 +1,334 @@
+//! Requests by operation. A body that decodes is well-formed, not yet legal: paths, flags, access
+//! lists and versions are for those who carry the request out.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use super::MultiHeader;
+use crate::ids::Zxid;
+use crate::wire::jute::{DecodeError, Decoded, Reader, Write};
+use crate::wire::records::{Acl, op};
+
+/// The four operations that create a znode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateOp {
+    /// Answers with the path only.
+    Create,
+    /// Answers with path and Stat, as the others below.
+    Create2,
+    Container,
+    /// Milliseconds, as sent.
+    Ttl(i64),
+}
+
+/// A request's body. Bytes after it are ignored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request<'a> {
+    Create {
+        kind: CreateOp,
+        path: Cow<'a, str>,
+        data: Option<&'a [u8]>,
+        /// `None`: the list is null, which is refused differently from an empty one.
+        acl: Option<Vec<Acl>>,
+        /// 0 persistent, 1 ephemeral, 2 and 3 the same with sequence, 4 container, 5 and 6 TTL.
+        flags: i32,
+    },
+    Delete {
+        path: Cow<'a, str>,
+        version: i32,
+    },
+    Exists {
+        path: Cow<'a, str>,
+        watch: bool,
+    },
+    GetData {
+        path: Cow<'a, str>,
+        watch: bool,
+    },
+    SetData {
+        path: Cow<'a, str>,
+        data: Option<&'a [u8]>,
+        version: i32,
+    },
+    GetAcl {
+        path: Cow<'a, str>,
+    },
+    SetAcl {
+        path: Cow<'a, str>,
+        acl: Option<Vec<Acl>>,
+        version: i32,
+    },
+    GetChildren {
+        path: Cow<'a, str>,
+        watch: bool,
+    },
+    GetChildren2 {
+        path: Cow<'a, str>,
+        watch: bool,
+    },
+    /// Only inside multi.
+    Check {
+        path: Cow<'a, str>,
+        version: i32,
+    },
+    Multi(Vec<Self>),
+    Sync {
+        path: Cow<'a, str>,
+    },
+    Ping,
+    Auth {
+        scheme: Cow<'a, str>,
+        auth: Option<&'a [u8]>,
+    },
+    SetWatches {
+        /// Zxid of the last ordinary reply that the client saw.
+        relative: Zxid,
+        data: Vec<Cow<'a, str>>,
+        exist: Vec<Cow<'a, str>>,
+        child: Vec<Cow<'a, str>>,
+    },
+    /// Between servers only.
+    CreateSession {
+        timeout_ms: i32,
+    },
+    CloseSession,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the body of operation `op`. Operations that are not offered are
+    /// `DecodeError::Value("operation")`.
+    pub fn decode(op: i32, body: &'a [u8]) -> Decoded<Self> {
+        let r = &mut Reader::new(body);
+        Ok(match op {
+            op::EXISTS => Self::Exists {
+                path: path(r)?,
+                watch: r.bool()?,
+            },
+            op::GET_DATA => Self::GetData {
+                path: path(r)?,
+                watch: r.bool()?,
+            },
+            op::GET_ACL => Self::GetAcl { path: path(r)? },
+            op::SET_ACL => Self::SetAcl {
+                path: path(r)?,
+                acl: acl_list(r)?,
+                version: r.i32()?,
+            },
+            op::GET_CHILDREN => Self::GetChildren {
+                path: path(r)?,
+                watch: r.bool()?,
+            },
+            op::GET_CHILDREN2 => Self::GetChildren2 {
+                path: path(r)?,
+                watch: r.bool()?,
+            },
+            op::MULTI => Self::Multi(read_multi(r)?),
+            op::SYNC => Self::Sync {
+                path: r.string_or_empty()?,
+            },
+            op::PING => Self::Ping,
+            op::AUTH => {
+                // The type: ignored, clients send 0.
+                r.i32()?;
+                Self::Auth {
+                    scheme: r.string_or_empty()?,
+                    auth: r.buffer()?,
+                }
+            }
+            op::SET_WATCHES => Self::SetWatches {
+                relative: Zxid(r.i64()?),
+                data: r.vector(path)?,
+                exist: r.vector(path)?,
+                child: r.vector(path)?,
+            },
+            op::CREATE_SESSION => Self::CreateSession {
+                timeout_ms: r.i32()?,
+            },
+            op::CLOSE_SESSION => Self::CloseSession,
+            _ => Self::read_multi_op(op, r)?.ok_or(DecodeError::Value("operation"))?,
+        })
+    }
+
+    /// Reads an operation that may stand in a multi; `None` if this one may not.
+    fn read_multi_op(op: i32, r: &mut Reader<'a>) -> Decoded<Option<Self>> {
+        Ok(Some(match op {
+            op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
+                let path = path(r)?;
+                let data = r.buffer()?;
+                let acl = acl_list(r)?;
+                let flags = r.i32()?;
+                let kind = match op {
+                    op::CREATE => CreateOp::Create,
+                    op::CREATE2 => CreateOp::Create2,
+                    op::CREATE_CONTAINER => CreateOp::Container,
+                    _ => CreateOp::Ttl(r.i64()?),
+                };
+                Self::Create {
+                    kind,
+                    path,
+                    data,
+                    acl,
+                    flags,
+                }
+            }
+            op::DELETE => Self::Delete {
+                path: path(r)?,
+                version: r.i32()?,
+            },
+            op::SET_DATA => Self::SetData {
+                path: path(r)?,
+                data: r.buffer()?,
+                version: r.i32()?,
+            },
+            op::CHECK => Self::Check {
+                path: path(r)?,
+                version: r.i32()?,
+            },
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The operation's number.
+    pub fn op(&self) -> i32 {
+        match self {
+            Self::Create { kind, .. } => match kind {
+                CreateOp::Create => op::CREATE,
+                CreateOp::Create2 => op::CREATE2,
+                CreateOp::Container => op::CREATE_CONTAINER,
+                CreateOp::Ttl(_) => op::CREATE_TTL,
+            },
+            Self::Delete { .. } => op::DELETE,
+            Self::Exists { .. } => op::EXISTS,
+            Self::GetData { .. } => op::GET_DATA,
+            Self::SetData { .. } => op::SET_DATA,
+            Self::GetAcl { .. } => op::GET_ACL,
+            Self::SetAcl { .. } => op::SET_ACL,
+            Self::GetChildren { .. } => op::GET_CHILDREN,
+            Self::GetChildren2 { .. } => op::GET_CHILDREN2,
+            Self::Check { .. } => op::CHECK,
+            Self::Multi(_) => op::MULTI,
+            Self::Sync { .. } => op::SYNC,
+            Self::Ping => op::PING,
+            Self::Auth { .. } => op::AUTH,
+            Self::SetWatches { .. } => op::SET_WATCHES,
+            Self::CreateSession { .. } => op::CREATE_SESSION,
+            Self::CloseSession => op::CLOSE_SESSION,
+        }
+    }
+
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Create {
+                kind,
+                path,
+                data,
+                acl,
+                flags,
+            } => {
+                out.put_string(path);
+                out.put_buffer(*data);
+                put_acl_list(acl.as_deref(), out);
+                out.put_i32(*flags);
+                if let CreateOp::Ttl(ms) = kind {
+                    out.put_i64(*ms);
+                }
+            }
+            Self::Delete { path, version } | Self::Check { path, version } => {
+                out.put_string(path);
+                out.put_i32(*version);
+            }
+            Self::Exists { path, watch }
+            | Self::GetData { path, watch }
+            | Self::GetChildren { path, watch }
+            | Self::GetChildren2 { path, watch } => {
+                out.put_string(path);
+                out.put_bool(*watch);
+            }
+            Self::SetData {
+                path,
+                data,
+                version,
+            } => {
+                out.put_string(path);
+                out.put_buffer(*data);
+                out.put_i32(*version);
+            }
+            Self::GetAcl { path } | Self::Sync { path } => out.put_string(path),
+            Self::SetAcl { path, acl, version } => {
+                out.put_string(path);
+                put_acl_list(acl.as_deref(), out);
+                out.put_i32(*version);
+            }
+            Self::Multi(ops) => write_multi(ops, out),
+            Self::Auth { scheme, auth } => {
+                out.put_i32(0);
+                out.put_string(scheme);
+                out.put_buffer(*auth);
+            }
+            Self::SetWatches {
+                relative,
+                data,
+                exist,
+                child,
+            } => {
+                out.put_i64(relative.0);
+                for list in [data, exist, child] {
+                    out.put_count(list.len());
+                    list.iter().for_each(|path| out.put_string(path));
+                }
+            }
+            Self::CreateSession { timeout_ms } => out.put_i32(*timeout_ms),
+            Self::Ping | Self::CloseSession => {}
+        }
+    }
+}
+
+/// A path that must not be null: ZooKeeper fails on it before any check of the path's text.
+fn path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
+    r.string()?.ok_or(DecodeError::Value("path"))
+}
+
+fn acl_list(r: &mut Reader<'_>) -> Decoded<Option<Vec<Acl>>> {
+    if r.clone().count()?.is_none() {
+        r.i32()?;
+        return Ok(None);
+    }
+    Acl::read_list(r).map(Some)
+}
+
+fn put_acl_list(list: Option<&[Acl]>, out: &mut Vec<u8>) {
+    match list {
+        None => out.put_i32(-1),
+        Some(list) => Acl::write_list(list, out),
+    }
+}
+
+fn read_multi<'a>(r: &mut Reader<'a>) -> Decoded<Vec<Request<'a>>> {
+    let mut ops = Vec::new();
+    loop {
+        let header = MultiHeader::read(r)?;
+        if header.done {
+            return Ok(ops);
+        }
+        let request = Request::read_multi_op(header.op, r)?
+            .ok_or(DecodeError::Value("operation inside multi"))?;
+        if matches!(request, Request::Create { acl: None, .. }) {
+            return Err(DecodeError::Value("access list inside multi"));
+        }
+        ops.push(request);
+    }
+}
+
+fn write_multi(ops: &[Request<'_>], out: &mut Vec<u8>) {
+    for request in ops {
+        let header = MultiHeader {
+            op: request.op(),
+            done: false,
+            error: -1,
+        };
+        header.write(out);
+        request.encode(out);
+    }
+    MultiHeader::END.write(out);
+}
