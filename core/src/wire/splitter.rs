@@ -23,9 +23,9 @@ impl Splitter {
     /// `measure` gets the bytes that are there and tells how many bytes the message is known to
     /// need; it is whole when that is not more than there are. It may say a lower bound first and
     /// is asked again when that many are there.
-    pub fn next<'a, E>(
+    pub fn next<'a, 'c: 'a, E>(
         &'a mut self,
-        chunk: &mut &'a [u8],
+        chunk: &mut &'c [u8],
         measure: impl Fn(&[u8]) -> Result<usize, E>,
     ) -> Result<Option<&'a [u8]>, E> {
         self.drop_used();
@@ -101,8 +101,8 @@ mod tests {
         let chunk = vec![2, b'a', b'b', 0, 3, b'x'];
         let mut rest = &chunk[..];
         let mut splitter = Splitter::default();
-        let first = splitter.next(&mut rest, measure).unwrap().unwrap();
-        assert_eq!(first.as_ptr(), chunk.as_ptr(), "not copied");
+        let first = splitter.next(&mut rest, measure).unwrap().unwrap().as_ptr();
+        assert_eq!(first, chunk.as_ptr(), "not copied");
         assert_eq!(splitter.next(&mut rest, measure).unwrap(), Some(&[0][..]));
         assert_eq!(splitter.next(&mut rest, measure).unwrap(), None);
         assert!(rest.is_empty());
