@@ -4,7 +4,9 @@
 //! the same run, byte for byte. Nothing in here can name a real clock, socket, file or thread.
 #![forbid(unsafe_code)]
 
+pub mod net;
 pub mod observe;
 pub mod rng;
+pub mod timeline;
 
 pub use observe::{ClientAction, ClientId, Setup, SimTime, Violation};
