@@ -104,7 +104,15 @@ pub struct Client {
 impl Client {
     /// Opens a new session.
     pub fn connect(server: SocketAddr, timeout_ms: i32) -> Result<Self, Failure> {
-        Self::resume(server, &Session { id: 0, password: vec![0; 16], timeout_ms }, 0)
+        Self::resume(
+            server,
+            &Session {
+                id: 0,
+                password: vec![0; 16],
+                timeout_ms,
+            },
+            0,
+        )
     }
 
     /// Goes on with a session. `Refused(-112)` when the server does not know it or the password is
@@ -120,11 +128,25 @@ impl Client {
         let password = fields.buffer().unwrap_or_default().to_vec();
         assert_eq!(password.len(), 16, "length of the password");
         if timeout_ms <= 0 {
-            assert_eq!((id, password), (0, vec![0; 16]), "a refusal shows no session");
+            assert_eq!(
+                (id, password),
+                (0, vec![0; 16]),
+                "a refusal shows no session"
+            );
             return Err(Failure::Refused(-112));
         }
-        let session = Session { id, password, timeout_ms };
-        Ok(Self { stream, session, xid: 0, last_zxid: seen, events: VecDeque::new() })
+        let session = Session {
+            id,
+            password,
+            timeout_ms,
+        };
+        Ok(Self {
+            stream,
+            session,
+            xid: 0,
+            last_zxid: seen,
+            events: VecDeque::new(),
+        })
     }
 
     pub fn session(&self) -> &Session {
@@ -148,7 +170,8 @@ impl Client {
 
     fn call(&mut self, op: i32, body: &[u8]) -> Result<Reply, Failure> {
         self.xid += 1;
-        self.stream.write_all(&Body::new().int(self.xid).int(op).raw(body).frame())?;
+        self.stream
+            .write_all(&Body::new().int(self.xid).int(op).raw(body).frame())?;
         loop {
             let frame = read_frame(&mut self.stream)?;
             let mut fields = Fields::new(&frame);
@@ -157,23 +180,38 @@ impl Client {
                 self.note_event(zxid, &mut fields);
                 continue;
             }
-            assert_eq!(xid, if op == 11 { -2 } else { self.xid }, "reply out of order");
+            assert_eq!(
+                xid,
+                if op == 11 { -2 } else { self.xid },
+                "reply out of order"
+            );
             if error == code::UNIMPLEMENTED {
                 return Err(Failure::Refused(error));
             }
-            assert!(zxid >= self.last_zxid, "zxid went from {} back to {zxid}", self.last_zxid);
+            assert!(
+                zxid >= self.last_zxid,
+                "zxid went from {} back to {zxid}",
+                self.last_zxid
+            );
             self.last_zxid = zxid;
             if error != 0 {
                 return Err(Failure::Refused(error));
             }
-            return Ok(Reply { zxid, body: fields.rest().to_vec() });
+            return Ok(Reply {
+                zxid,
+                body: fields.rest().to_vec(),
+            });
         }
     }
 
     fn note_event(&mut self, zxid: i64, fields: &mut Fields<'_>) {
         let kind = fields.int();
         assert_eq!(fields.int(), 3, "state of a watch event: connected");
-        self.events.push_back(Event { kind, path: fields.string(), zxid });
+        self.events.push_back(Event {
+            kind,
+            path: fields.string(),
+            zxid,
+        });
     }
 
     /// Watch events that came with the replies so far, oldest first.
@@ -194,7 +232,9 @@ impl Client {
     }
 
     pub fn delete(&mut self, path: &str, version: i32) -> Result<i64, Failure> {
-        Ok(self.call(2, &Body::new().string(path).int(version).bytes())?.zxid)
+        Ok(self
+            .call(2, &Body::new().string(path).int(version).bytes())?
+            .zxid)
     }
 
     /// `None`: no such node. A watch is set in either case.
@@ -214,7 +254,10 @@ impl Client {
     }
 
     pub fn set(&mut self, path: &str, data: &[u8], version: i32) -> Result<Stat, Failure> {
-        let reply = self.call(5, &Body::new().string(path).buffer(data).int(version).bytes())?;
+        let reply = self.call(
+            5,
+            &Body::new().string(path).buffer(data).int(version).bytes(),
+        )?;
         Ok(stat(&mut Fields::new(&reply.body)))
     }
 
@@ -248,7 +291,11 @@ impl Client {
 
 /// The first frame of a connection.
 pub fn connect_request(session: &Session, seen: i64) -> Body {
-    let head = Body::new().int(0).long(seen).int(session.timeout_ms).long(session.id);
+    let head = Body::new()
+        .int(0)
+        .long(seen)
+        .int(session.timeout_ms)
+        .long(session.id);
     head.buffer(&session.password).byte(0)
 }
 

@@ -15,8 +15,14 @@ pub fn files(dir: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("the directory is there") {
         let path = entry.expect("the directory can be read").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let zxid = name.strip_prefix(prefix).and_then(|hex| i64::from_str_radix(hex, 16).ok());
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let zxid = name
+            .strip_prefix(prefix)
+            .and_then(|hex| i64::from_str_radix(hex, 16).ok());
         if let Some(zxid) = zxid {
             found.push((zxid, path));
         }

@@ -32,7 +32,9 @@ impl Kind {
     pub fn under_test() -> Self {
         match std::env::var("VIVARIUM_TESTS_AGAINST").as_deref() {
             Ok("zookeeper") => Self::ZooKeeper(
-                peers::zookeepers().first().expect("VIVARIUM_TESTS_AGAINST needs a ZooKeeper"),
+                peers::zookeepers()
+                    .first()
+                    .expect("VIVARIUM_TESTS_AGAINST needs a ZooKeeper"),
             ),
             Ok(other) if other != "vivarium" => panic!("VIVARIUM_TESTS_AGAINST={other}"),
             _ => Self::Vivarium,
@@ -72,7 +74,13 @@ pub struct Plan {
 impl Plan {
     pub fn new(name: &str, voters: i64) -> Self {
         let kind = Kind::under_test();
-        Self { name: name.into(), kind, voters, observers: 0, lines: Vec::new() }
+        Self {
+            name: name.into(),
+            kind,
+            voters,
+            observers: 0,
+            lines: Vec::new(),
+        }
     }
 
     pub fn observers(mut self, observers: i64) -> Self {
@@ -138,7 +146,12 @@ impl Ensemble {
             fs::create_dir_all(member.dir.join("data")).expect("target is writable");
             members.insert(id, member);
         }
-        let ensemble = Self { plan, dir, members, _ports: ports };
+        let ensemble = Self {
+            plan,
+            dir,
+            members,
+            _ports: ports,
+        };
         for id in ensemble.ids() {
             ensemble.write_config(id);
         }
@@ -149,13 +162,22 @@ impl Ensemble {
         let member = &self.members[&id];
         let mut text = String::from("tickTime=500\ninitLimit=20\nsyncLimit=10\n");
         let data = self.data_dir(id);
-        let _ = writeln!(text, "dataDir={}\nclientPort={}", data.display(), member.client);
+        let _ = writeln!(
+            text,
+            "dataDir={}\nclientPort={}",
+            data.display(),
+            member.client
+        );
         let _ = writeln!(text, "clientPortAddress=127.0.0.1\nmaxClientCnxns=0");
         // ZooKeeper answers most words only when told to, and its HTTP server has one fixed port.
         let _ = writeln!(text, "4lw.commands.whitelist=*\nadmin.enableServer=false");
         if self.members.len() > 1 {
             for (other, at) in &self.members {
-                let kind = if *other > self.plan.voters { ":observer" } else { "" };
+                let kind = if *other > self.plan.voters {
+                    ":observer"
+                } else {
+                    ""
+                };
                 let (quorum, election) = (at.quorum, at.election);
                 let _ = writeln!(text, "server.{other}=127.0.0.1:{quorum}:{election}{kind}");
             }
@@ -175,7 +197,10 @@ impl Ensemble {
     }
 
     pub fn running(&self) -> Vec<i64> {
-        self.ids().into_iter().filter(|id| self.members[id].child.is_some()).collect()
+        self.ids()
+            .into_iter()
+            .filter(|id| self.members[id].child.is_some())
+            .collect()
     }
 
     /// Scratch directory of the whole ensemble.
@@ -211,7 +236,11 @@ impl Ensemble {
 
     /// All client ports, as clients take them.
     pub fn connect_string(&self) -> String {
-        let all: Vec<_> = self.ids().iter().map(|id| self.client_address(*id).to_string()).collect();
+        let all: Vec<_> = self
+            .ids()
+            .iter()
+            .map(|id| self.client_address(*id).to_string())
+            .collect();
         all.join(",")
     }
 
@@ -221,7 +250,9 @@ impl Ensemble {
     }
 
     fn member(&mut self, id: i64) -> &mut Member {
-        self.members.get_mut(&id).expect("a server of this ensemble")
+        self.members
+            .get_mut(&id)
+            .expect("a server of this ensemble")
     }
 
     fn log_path(&self, id: i64) -> PathBuf {
@@ -235,12 +266,22 @@ impl Ensemble {
 
     /// Starts the process and does not wait.
     pub fn spawn(&mut self, id: i64) {
-        assert!(self.members[&id].child.is_none(), "server {id} runs already");
-        let log = File::options().create(true).append(true).open(self.log_path(id));
+        assert!(
+            self.members[&id].child.is_none(),
+            "server {id} runs already"
+        );
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path(id));
         let log = log.expect("target is writable");
         let mut command = self.members[&id].kind.command(&self.config_path(id));
-        command.current_dir(&self.members[&id].dir).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        command
+            .current_dir(&self.members[&id].dir)
+            .stdin(Stdio::null());
+        command
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
         let child = command.spawn().expect("the server program starts");
         self.member(id).child = Some(child);
     }
@@ -291,11 +332,15 @@ impl Ensemble {
 
     fn srvr(&self, id: i64, key: &str) -> Option<String> {
         let text = four_letters(self.client_address(id), "srvr").ok()?;
-        text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
+        text.lines()
+            .find_map(|line| line.strip_prefix(key))
+            .map(str::to_owned)
     }
 
     pub fn leader(&self) -> Option<i64> {
-        self.running().into_iter().find(|id| self.mode(*id).as_deref() == Some("leader"))
+        self.running()
+            .into_iter()
+            .find(|id| self.mode(*id).as_deref() == Some("leader"))
     }
 
     /// The leader, waited for.
@@ -311,14 +356,21 @@ impl Ensemble {
     }
 
     fn pid(&self, id: i64) -> u32 {
-        self.members[&id].child.as_ref().expect("a running server").id()
+        self.members[&id]
+            .child
+            .as_ref()
+            .expect("a running server")
+            .id()
     }
 
     fn signal(&self, id: i64, name: &str) {
         let pid = self.pid(id).to_string();
         // The shell's own `kill`: no package has to be there for it.
         let script = format!("kill -{name} {pid}");
-        let status = Command::new("sh").args(["-c", &script]).status().expect("there is a shell");
+        let status = Command::new("sh")
+            .args(["-c", &script])
+            .status()
+            .expect("there is a shell");
         assert!(status.success(), "can not send SIG{name} to server {id}");
     }
 
@@ -381,9 +433,11 @@ impl Ensemble {
 
     /// Waits until the log of a server holds `text` beyond the first `from` bytes.
     pub fn wait_logged(&self, id: i64, from: usize, text: &str) {
-        wait::until(&format!("server {id} logs {text:?}"), Duration::from_secs(10), || {
-            self.log(id).get(from..)?.contains(text).then_some(())
-        });
+        wait::until(
+            &format!("server {id} logs {text:?}"),
+            Duration::from_secs(10),
+            || self.log(id).get(from..)?.contains(text).then_some(()),
+        );
     }
 
     fn print_logs(&self) {
@@ -391,7 +445,10 @@ impl Ensemble {
             let log = self.log(id);
             let lines: Vec<_> = log.lines().collect();
             let skipped = lines.len().saturating_sub(LOG_TAIL_LINES);
-            println!("--- server {id}, {:?}, log after line {skipped}:", self.members[&id].kind);
+            println!(
+                "--- server {id}, {:?}, log after line {skipped}:",
+                self.members[&id].kind
+            );
             for line in &lines[skipped..] {
                 println!("{line}");
             }

@@ -73,7 +73,10 @@ pub fn zookeepers() -> &'static [Java] {
     static FOUND: OnceLock<Vec<Java>> = OnceLock::new();
     FOUND.get_or_init(|| {
         let _lock = lock("zookeeper");
-        [debian_zookeeper(), maven_zookeeper()].into_iter().flatten().collect()
+        [debian_zookeeper(), maven_zookeeper()]
+            .into_iter()
+            .flatten()
+            .collect()
     })
 }
 
@@ -81,7 +84,10 @@ pub fn zookeepers() -> &'static [Java] {
 pub fn zookeeper(test: &str) -> Option<&'static Java> {
     let found = zookeepers().first();
     if found.is_none() {
-        skip(test, "Apache ZooKeeper comes neither from Debian nor from Maven here");
+        skip(
+            test,
+            "Apache ZooKeeper comes neither from Debian nor from Maven here",
+        );
     }
     found
 }
@@ -112,7 +118,10 @@ fn lock(name: &str) -> File {
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let command = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -124,8 +133,14 @@ fn apt_install(packages: &[&str]) -> bool {
     };
     let apt = |arguments: &[&str]| {
         let mut command = Command::new(as_root[0]);
-        command.args(&as_root[1..]).args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        succeeds(command.args(["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]).args(arguments))
+        command
+            .args(&as_root[1..])
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        succeeds(
+            command
+                .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=300"])
+                .args(arguments),
+        )
     };
     let install = [&["install", "--no-install-recommends"], packages].concat();
     // A machine with old package lists knows versions that the mirrors have dropped.
@@ -140,14 +155,23 @@ fn debian_zookeeper() -> Option<Java> {
         return None;
     }
     // The version is in the name of a second jar beside this one.
-    let version = fs::read_dir(jar.parent()?).ok()?.flatten().find_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?;
-        version.starts_with(|c: char| c.is_ascii_digit()).then(|| version.to_owned())
-    })?;
+    let version = fs::read_dir(jar.parent()?)
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?;
+            version
+                .starts_with(|c: char| c.is_ascii_digit())
+                .then(|| version.to_owned())
+        })?;
     let script = PathBuf::from("/usr/share/zookeeper/bin/zkCli.sh");
     let script = script.exists().then_some(script);
-    Some(Java { version, classpath: format!("{logger}:{}", jar.display()), script })
+    Some(Java {
+        version,
+        classpath: format!("{logger}:{}", jar.display()),
+        script,
+    })
 }
 
 fn maven_zookeeper() -> Option<Java> {
@@ -157,14 +181,20 @@ fn maven_zookeeper() -> Option<Java> {
         fs::create_dir_all(&dir).ok()?;
         fs::write(dir.join("pom.xml"), pom()).ok()?;
         let mut maven = Command::new("mvn");
-        maven.current_dir(&dir).args(["-q", "-B", "dependency:copy-dependencies"]);
+        maven
+            .current_dir(&dir)
+            .args(["-q", "-B", "dependency:copy-dependencies"]);
         if !succeeds(maven.arg("-DoutputDirectory=jars")) {
             return None;
         }
         fs::write(complete, "").ok()?;
     }
     let classpath = format!("{}/jars/*", dir.display());
-    Some(Java { version: JARS_VERSION.into(), classpath, script: None })
+    Some(Java {
+        version: JARS_VERSION.into(),
+        classpath,
+        script: None,
+    })
 }
 
 /// ZooKeeper's own pom leaves out what its server only needs at run time.
@@ -197,7 +227,13 @@ fn kazoo_venv() -> Option<PathBuf> {
     if works() {
         return Some(python);
     }
-    let create = || succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    let create = || {
+        succeeds(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&venv),
+        )
+    };
     if !create() && !(apt_install(PYTHON_PACKAGES) && create()) {
         return None;
     }

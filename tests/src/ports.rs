@@ -26,9 +26,15 @@ impl PortBlock {
         for _ in 0..BLOCKS {
             let turn = TURN.fetch_add(1, Ordering::Relaxed);
             let first = FIRST + (start.wrapping_add(turn.wrapping_mul(7)) % BLOCKS) * BLOCK;
-            let Ok(guard) = TcpListener::bind((Ipv4Addr::LOCALHOST, first)) else { continue };
+            let Ok(guard) = TcpListener::bind((Ipv4Addr::LOCALHOST, first)) else {
+                continue;
+            };
             if (first + 1..first + BLOCK).all(is_free) {
-                return Self { _guard: guard, next: first + 1, end: first + BLOCK };
+                return Self {
+                    _guard: guard,
+                    next: first + 1,
+                    end: first + BLOCK,
+                };
             }
         }
         panic!("no block of {BLOCK} free ports from {FIRST} on");

@@ -15,13 +15,20 @@ pub fn repository() -> &'static Path {
 fn profile_dir() -> PathBuf {
     let exe = std::env::current_exe().expect("a running program has a path");
     let dir = exe.parent().expect("a program lies in a directory");
-    let dir = if dir.ends_with("deps") { dir.parent().expect("deps has a parent") } else { dir };
+    let dir = if dir.ends_with("deps") {
+        dir.parent().expect("deps has a parent")
+    } else {
+        dir
+    };
     dir.to_path_buf()
 }
 
 /// `target`.
 pub fn target_dir() -> PathBuf {
-    profile_dir().parent().expect("a profile lies in the target directory").to_path_buf()
+    profile_dir()
+        .parent()
+        .expect("a profile lies in the target directory")
+        .to_path_buf()
 }
 
 /// The `vivarium` program. Built once per test process by cargo, which answers at once when it is
@@ -35,7 +42,9 @@ fn build(package: &str, program: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let profile = profile_dir();
     let mut command = Command::new(cargo);
-    command.current_dir(repository()).args(["build", "--quiet", "-p", package, "--bin", program]);
+    command
+        .current_dir(repository())
+        .args(["build", "--quiet", "-p", package, "--bin", program]);
     command.arg("--target-dir").arg(target_dir());
     if profile.ends_with("release") {
         command.arg("--release");
@@ -43,7 +52,11 @@ fn build(package: &str, program: &str) -> PathBuf {
     let status = command.status().expect("cargo runs");
     assert!(status.success(), "cargo can not build {program}");
     let path = profile.join(program);
-    assert!(path.is_file(), "cargo built {program}, but not at {}", path.display());
+    assert!(
+        path.is_file(),
+        "cargo built {program}, but not at {}",
+        path.display()
+    );
     path
 }
 
@@ -51,7 +64,9 @@ fn build(package: &str, program: &str) -> PathBuf {
 pub fn scratch(name: &str) -> PathBuf {
     static TURN: AtomicU32 = AtomicU32::new(0);
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let dir = target_dir().join("scratch").join(format!("{name}-{}-{turn}", std::process::id()));
+    let dir = target_dir()
+        .join("scratch")
+        .join(format!("{name}-{}-{turn}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("target is writable");
     dir
 }

@@ -9,9 +9,13 @@ pub struct Random(u64);
 impl Random {
     /// From `VIVARIUM_TESTS_SEED`, or from the clock; printed in either case.
     pub fn announced() -> Self {
-        let seed = std::env::var("VIVARIUM_TESTS_SEED").ok().and_then(|s| s.parse().ok());
+        let seed = std::env::var("VIVARIUM_TESTS_SEED")
+            .ok()
+            .and_then(|s| s.parse().ok());
         let seed = seed.unwrap_or_else(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
             since.as_nanos() as u64
         });
         println!("moments drawn with VIVARIUM_TESTS_SEED={seed}");

@@ -63,7 +63,11 @@ impl<'a> Fields<'a> {
     }
 
     fn take(&mut self, count: usize) -> &'a [u8] {
-        assert!(count <= self.0.len(), "record ends {} bytes early", count - self.0.len());
+        assert!(
+            count <= self.0.len(),
+            "record ends {} bytes early",
+            count - self.0.len()
+        );
         let (head, rest) = self.0.split_at(count);
         self.0 = rest;
         head

@@ -54,7 +54,11 @@ impl Writers {
             })
         });
         let threads = threads.collect();
-        Self { stop, acknowledged, threads }
+        Self {
+            stop,
+            acknowledged,
+            threads,
+        }
     }
 
     /// Writes acknowledged so far, all writers together.
@@ -66,7 +70,9 @@ impl Writers {
     pub fn stop(self) -> Vec<Acknowledged> {
         self.stop.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();
-        threads.map(|thread| thread.join().expect("a writer saw what must not be")).collect()
+        threads
+            .map(|thread| thread.join().expect("a writer saw what must not be"))
+            .collect()
     }
 }
 
@@ -87,7 +93,9 @@ impl Writer {
     fn one_connection(&mut self, stop: &AtomicBool, total: &AtomicUsize) {
         let server = self.servers[self.turn % self.servers.len()];
         self.turn += 1;
-        let Ok(mut client) = Client::connect(server, 5_000) else { return };
+        let Ok(mut client) = Client::connect(server, 5_000) else {
+            return;
+        };
         if self.prepare(&mut client).is_err() {
             return;
         }
@@ -142,9 +150,15 @@ pub fn assert_nothing_lost(client: &mut Client, generation: usize, all: &[Acknow
             let (data, stat) = client.get(&path, false).expect("a read is answered");
             let found = u64::from_be_bytes(data.try_into().expect("8 bytes"));
             assert!(found >= value, "{path} fell from {value} back to {found}");
-            assert!(found <= acknowledged.register_sent, "{path} holds what nobody wrote");
+            assert!(
+                found <= acknowledged.register_sent,
+                "{path} holds what nobody wrote"
+            );
             assert!(stat.version >= version, "{path} has an older version");
         }
     }
-    assert!(missing.is_empty(), "acknowledged writes are missing: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "acknowledged writes are missing: {missing:#?}"
+    );
 }

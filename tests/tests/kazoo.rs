@@ -27,7 +27,11 @@ impl Python {
     fn start(python: &Path, script: &str, hosts: &str) -> Self {
         let script = program::repository().join("tests/kazoo").join(script);
         let mut command = Command::new(python);
-        command.arg(script).arg(hosts).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg(script)
+            .arg(hosts)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("Python starts");
         let lines = read_lines(child.stdout.take().expect("a pipe"));
         Self { child, lines }
@@ -39,7 +43,9 @@ impl Python {
     }
 
     fn hear(&self) -> String {
-        self.lines.recv_timeout(SILENCE).expect("the program goes on")
+        self.lines
+            .recv_timeout(SILENCE)
+            .expect("the program goes on")
     }
 
     /// Waits for the end; what was printed since the last look.
@@ -48,7 +54,10 @@ impl Python {
             self.child.try_wait().expect("an own child can be asked")
         });
         let rest: Vec<_> = self.lines.iter().collect();
-        assert!(status.success(), "the program failed with {status}; its stderr is above");
+        assert!(
+            status.success(),
+            "the program failed with {status}; its stderr is above"
+        );
         rest.join("\n")
     }
 }
@@ -73,21 +82,32 @@ fn read_lines(stdout: ChildStdout) -> Receiver<String> {
 }
 
 fn matrix(ensemble: &Ensemble, test: &str) {
-    let Some(python) = peers::kazoo(test) else { return };
+    let Some(python) = peers::kazoo(test) else {
+        return;
+    };
     let mut program = Python::start(python, "matrix.py", &ensemble.connect_string());
     let said = program.finish();
-    let count = said.lines().filter(|line| line.ends_with("as expected")).count();
+    let count = said
+        .lines()
+        .filter(|line| line.ends_with("as expected"))
+        .count();
     assert_eq!(count, ensemble.ids().len(), "{said}");
 }
 
 #[test]
 fn every_operation_on_a_standalone_server() {
-    matrix(&Plan::new("kazoo-standalone", 1).start(), "kazoo on a standalone server");
+    matrix(
+        &Plan::new("kazoo-standalone", 1).start(),
+        "kazoo on a standalone server",
+    );
 }
 
 #[test]
 fn every_operation_on_each_of_three_servers() {
-    matrix(&Plan::new("kazoo-three", 3).start(), "kazoo on three servers");
+    matrix(
+        &Plan::new("kazoo-three", 3).start(),
+        "kazoo on three servers",
+    );
 }
 
 #[test]
@@ -99,7 +119,9 @@ fn every_operation_through_an_observer() {
 #[test]
 fn lock_watch_and_ephemeral_survive_the_leader() {
     let test = "lock, watch and ephemeral while the leader is killed";
-    let Some(python) = peers::kazoo(test) else { return };
+    let Some(python) = peers::kazoo(test) else {
+        return;
+    };
     let mut ensemble = Plan::new("kazoo-leader", 3).start();
     let mut program = Python::start(python, "keeps_working.py", &ensemble.connect_string());
     assert_eq!(program.hear(), "ready");
@@ -124,7 +146,9 @@ fn wait_progress(program: &mut Python) {
         program.hear().parse::<u64>().expect("a count")
     };
     let start = count();
-    wait::until("ten more rounds of the lock", Duration::from_secs(60), || {
-        (count() >= start + 10).then_some(())
-    });
+    wait::until(
+        "ten more rounds of the lock",
+        Duration::from_secs(60),
+        || (count() >= start + 10).then_some(()),
+    );
 }
