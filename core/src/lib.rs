@@ -14,6 +14,7 @@ pub mod acl;
 pub mod boundary;
 pub mod config;
 pub mod database;
+pub mod fuzzing;
 pub mod ids;
 pub mod limits;
 pub mod log;

@@ -200,8 +200,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Reads the text without order and without mercy for none of its lines: one that does not
-    /// make sense is left out, since a vote counts whatever configuration comes with it.
+    /// Reads the text in any order. A line that does not make sense is left out: a vote counts whatever
+    /// configuration comes with it.
     pub fn parse(text: &[u8]) -> Self {
         let mut found = Self::default();
         for line in String::from_utf8_lossy(text).lines() {
@@ -209,7 +209,7 @@ impl Verifier {
                 continue;
             };
             if key == "version" {
-                found.version = i64::from_str_radix(value, 16).unwrap_or(0);
+                found.version = i64::from_str_radix(value, 16).unwrap_or(0).max(0);
             } else if let Some(id) = key.strip_prefix("server.")
                 && let Ok(id) = id.parse()
                 && let Some(member) = parse_member(value)
@@ -267,3 +267,6 @@ fn parse_member(value: &str) -> Option<Member> {
         client_address: client.map(Into::into),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,3 +307,6 @@ pub fn decode_ack_epoch(data: &[u8]) -> Decoded<Option<Epoch>> {
         n => Ok(Some(Epoch(i64::from(n)))),
     }
 }
+
+#[cfg(test)]
+mod tests;

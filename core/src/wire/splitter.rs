@@ -80,7 +80,6 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
     use alloc::vec::Vec;
 
     use proptest::prelude::*;
@@ -98,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_whole_message_is_lent_from_the_chunk() {
-        let chunk = vec![2, b'a', b'b', 0, 3, b'x'];
+        let chunk = [2, b'a', b'b', 0, 3, b'x'];
         let mut rest = &chunk[..];
         let mut splitter = Splitter::default();
         let first = splitter.next(&mut rest, measure).unwrap().unwrap().as_ptr();

@@ -184,7 +184,9 @@ fn read_close_paths<'a>(r: &mut Reader<'a>) -> Decoded<Option<Vec<Cow<'a, str>>>
     if r.is_at_end() || is_digest {
         return Ok(None);
     }
-    r.vector(Reader::string_or_empty).map(Some)
+    let mut paths = r.vector(Reader::string_or_empty)?;
+    paths.retain(|path| !path.is_empty());
+    Ok(Some(paths))
 }
 
 /// A body that may stand alone or inside a multi.

@@ -166,3 +166,6 @@ impl MultiHeader {
         out.put_i32(self.error);
     }
 }
+
+#[cfg(test)]
+mod tests;
