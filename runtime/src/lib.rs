@@ -1,1 +1,2 @@
-
+//! The Vivarium server around the machine of `vivarium-core`.
+pub mod config;

@@ -1,0 +1,233 @@
+//! The file as written: every value typed, with the line it stands on. Knows each key alone; what
+//! contradicts what is for `settings`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use vivarium_core::config::LearnerType;
+use vivarium_core::ids::ServerId;
+
+use super::complaint::Complaint;
+use super::keys::{self, Treatment};
+use super::properties::Property;
+use super::server_line::{self, ServerLine};
+
+/// A value and its line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Lined<T> {
+    pub line: usize,
+    pub value: T,
+}
+
+/// A configuration file, not yet checked for sense.
+#[derive(Clone, Default, Debug)]
+pub(super) struct RawConfig {
+    pub tick_time: Option<Lined<u64>>,
+    pub init_limit: Option<Lined<u32>>,
+    pub sync_limit: Option<Lined<u32>>,
+    pub data_dir: Option<Lined<PathBuf>>,
+    pub data_log_dir: Option<Lined<PathBuf>>,
+    pub client_port: Option<Lined<u16>>,
+    pub client_port_address: Option<Lined<String>>,
+    pub max_client_connections: Option<Lined<u32>>,
+    /// -1 asks for the default.
+    pub min_session_timeout: Option<Lined<i64>>,
+    pub max_session_timeout: Option<Lined<i64>>,
+    pub peer_type: Option<Lined<LearnerType>>,
+    pub snap_count: Option<Lined<u32>>,
+    pub whitelist: Option<Lined<String>>,
+    pub standalone_enabled: Option<Lined<bool>>,
+    pub listen_on_all: Option<Lined<bool>>,
+    pub servers: BTreeMap<ServerId, Lined<ServerLine>>,
+}
+
+impl RawConfig {
+    /// Types every property; what is odd but usable goes to `warnings`.
+    ///
+    /// # Errors
+    /// The first value that can not be used, with its line.
+    pub(super) fn read(properties: &[Property], warnings: &mut Vec<String>) -> Result<Self, Complaint> {
+        let mut raw = Self::default();
+        let mut seen: BTreeMap<&str, &Property> = BTreeMap::new();
+        for property in properties {
+            if let Some(before) = seen.insert(&property.key, property) {
+                repeated(before, property, warnings)?;
+            }
+        }
+        let mut last: Vec<&Property> = seen.into_values().collect();
+        last.sort_by_key(|p| p.line);
+        let has_data_dir = last.iter().any(|p| p.key == "dataDir");
+        for property in last {
+            if admit(property, warnings)? {
+                raw.take(property, has_data_dir, warnings)
+                    .map_err(|text| Complaint::at(property.line, text))?;
+            }
+        }
+        Ok(raw)
+    }
+
+    fn take(
+        &mut self,
+        p: &Property,
+        has_data_dir: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), String> {
+        match p.key.as_str() {
+            "tickTime" => self.tick_time = Some(number(p)?),
+            "initLimit" => self.init_limit = Some(number(p)?),
+            "syncLimit" => self.sync_limit = Some(number(p)?),
+            "dataDir" => self.data_dir = Some(path(p)?),
+            "dataLogDir" => self.data_log_dir = Some(path(p)?),
+            "datadir" if has_data_dir => warnings.push(format!(
+                "line {}: datadir is not a key of ZooKeeper, and dataDir is given too: ignored",
+                p.line
+            )),
+            "datadir" => {
+                warnings.push(format!(
+                    "line {}: THE KEY IS dataDir, NOT datadir. It is taken as dataDir here; \
+                     ZooKeeper itself would refuse to start. Correct the file.",
+                    p.line
+                ));
+                self.data_dir = Some(path(p)?);
+            }
+            "clientPort" => {
+                let value = server_line::port(&p.value, "clientPort")?;
+                self.client_port = Some(Lined { line: p.line, value });
+            }
+            "clientPortAddress" => {
+                let value = server_line::unbracket(&p.value).to_owned();
+                if value.is_empty() {
+                    return Err("clientPortAddress is empty".into());
+                }
+                self.client_port_address = Some(Lined { line: p.line, value });
+            }
+            "maxClientCnxns" => self.max_client_connections = Some(number(p)?),
+            "minSessionTimeout" => self.min_session_timeout = Some(number(p)?),
+            "maxSessionTimeout" => self.max_session_timeout = Some(number(p)?),
+            "peerType" => {
+                let value = server_line::parse_role(&p.value)?;
+                self.peer_type = Some(Lined { line: p.line, value });
+            }
+            "snapCount" => self.snap_count = Some(number(p)?),
+            "4lw.commands.whitelist" => {
+                self.whitelist = Some(Lined { line: p.line, value: p.value.clone() });
+            }
+            "standaloneEnabled" => self.standalone_enabled = Some(boolean(p)?),
+            "quorumListenOnAllIPs" => self.listen_on_all = Some(boolean(p)?),
+            "autopurge.snapRetainCount" => drop(number::<u32>(p)?),
+            "autopurge.purgeInterval" => purge_interval(p, warnings)?,
+            key => {
+                let id = key.strip_prefix("server.").expect("every used key is handled above");
+                self.server(id, p)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn server(&mut self, id: &str, p: &Property) -> Result<(), String> {
+        let id = match id.parse::<i64>() {
+            Ok(id) if id >= 0 => ServerId(id),
+            _ => return Err(format!("`{}` must end in a server's number", p.key)),
+        };
+        let value = server_line::parse(&p.value).map_err(|why| format!("{}: {why}", p.key))?;
+        if let Some(twin) = self.servers.insert(id, Lined { line: p.line, value }) {
+            // `server.1` and `server.01` are one server under two keys.
+            return Err(format!("server {id} was already given at line {}", twin.line));
+        }
+        Ok(())
+    }
+}
+
+/// A key that stands in the file twice: the last wins, as in ZooKeeper, except where a server
+/// would silently vanish from the ensemble.
+fn repeated(
+    before: &Property,
+    now: &Property,
+    warnings: &mut Vec<String>,
+) -> Result<(), Complaint> {
+    if now.key.starts_with("server.") && before.value != now.value {
+        return Err(Complaint::at(
+            now.line,
+            format!(
+                "{} is already `{}` at line {}: two servers can not share a number",
+                now.key, before.value, before.line
+            ),
+        ));
+    }
+    warnings.push(format!(
+        "line {}: {} was already given at line {}; `{}` is used",
+        now.line, now.key, before.line, now.value
+    ));
+    Ok(())
+}
+
+/// Is the key to be read?
+fn admit(p: &Property, warnings: &mut Vec<String>) -> Result<bool, Complaint> {
+    let (line, key) = (p.line, &p.key);
+    match keys::treatment(key) {
+        Some(Treatment::Used) => return Ok(true),
+        Some(Treatment::Ignored(why)) => {
+            warnings.push(format!("line {line}: {key} has no effect: {why}"));
+        }
+        Some(Treatment::Only(value, why)) => {
+            let same = match value {
+                "no" => !p.value.eq_ignore_ascii_case("yes"),
+                _ => p.value.eq_ignore_ascii_case(value),
+            };
+            if !same {
+                let text = format!("{key}={} can not be obeyed: {why}", p.value);
+                return Err(Complaint::at(line, text));
+            }
+        }
+        Some(Treatment::Refused(why)) => {
+            return Err(Complaint::at(line, format!("{key} can not be obeyed: {why}")));
+        }
+        None => warnings.push(match keys::nearest(key) {
+            Some(meant) => {
+                format!("line {line}: unknown key {key}, ignored; did you mean {meant}?")
+            }
+            None => format!("line {line}: unknown key {key}, ignored"),
+        }),
+    }
+    Ok(false)
+}
+
+fn number<T: std::str::FromStr>(p: &Property) -> Result<Lined<T>, String> {
+    match p.value.parse() {
+        Ok(value) => Ok(Lined { line: p.line, value }),
+        Err(_) if p.value.parse::<i128>().is_ok() => {
+            Err(format!("{}: {} is out of range", p.key, p.value))
+        }
+        Err(_) => Err(format!("{}: `{}` is not a whole number", p.key, p.value)),
+    }
+}
+
+fn boolean(p: &Property) -> Result<Lined<bool>, String> {
+    match p.value.to_ascii_lowercase().as_str() {
+        "true" => Ok(Lined { line: p.line, value: true }),
+        "false" => Ok(Lined { line: p.line, value: false }),
+        _ => Err(format!("{}: `{}` is neither true nor false", p.key, p.value)),
+    }
+}
+
+fn path(p: &Property) -> Result<Lined<PathBuf>, String> {
+    if p.value.is_empty() {
+        return Err(format!("{} is empty", p.key));
+    }
+    Ok(Lined { line: p.line, value: PathBuf::from(&p.value) })
+}
+
+/// Hours, or a number with a unit as in ZooKeeper's newest releases.
+fn purge_interval(p: &Property, warnings: &mut Vec<String>) -> Result<(), String> {
+    let digits = p.value.trim_end_matches(['s', 'm', 'h', 'd']);
+    let Ok(interval) = digits.parse::<u32>() else {
+        return Err(format!("{}: `{}` is not a number of hours", p.key, p.value));
+    };
+    if interval > 0 {
+        warnings.push(format!(
+            "line {}: {} has no effect: old snapshots and logs are never removed",
+            p.line, p.key
+        ));
+    }
+    Ok(())
+}
