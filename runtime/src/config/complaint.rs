@@ -13,11 +13,17 @@ pub struct Complaint {
 
 impl Complaint {
     pub fn at(line: usize, text: impl Into<String>) -> Self {
-        Self { line: Some(line), text: text.into() }
+        Self {
+            line: Some(line),
+            text: text.into(),
+        }
     }
 
     pub fn whole(text: impl Into<String>) -> Self {
-        Self { line: None, text: text.into() }
+        Self {
+            line: None,
+            text: text.into(),
+        }
     }
 }
 
@@ -34,14 +40,20 @@ impl fmt::Display for Complaint {
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file can not be read at all.
-    Unreadable { path: PathBuf, error: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     /// The file was read, and says something that can not be done.
     Refused { path: PathBuf, complaint: Complaint },
 }
 
 impl ConfigError {
     pub(super) fn refused(path: &Path, complaint: Complaint) -> Self {
-        Self::Refused { path: path.to_owned(), complaint }
+        Self::Refused {
+            path: path.to_owned(),
+            complaint,
+        }
     }
 }
 
@@ -49,7 +61,11 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, error } => {
-                write!(f, "cannot read the configuration {}: {error}", path.display())
+                write!(
+                    f,
+                    "cannot read the configuration {}: {error}",
+                    path.display()
+                )
             }
             Self::Refused { path, complaint } => write!(f, "{}: {complaint}", path.display()),
         }

@@ -32,32 +32,65 @@ const KEYS: &[(&str, Treatment)] = &[
     ("clientPort", Used),
     ("clientPortAddress", Used),
     ("clientPortListenBacklog", Ignored(TUNING)),
-    ("commitLogCount", Ignored("the last 500 transactions are kept for learners")),
+    (
+        "commitLogCount",
+        Ignored("the last 500 transactions are kept for learners"),
+    ),
     ("connectToLearnerMasterLimit", Ignored("initLimit is used")),
     ("dataDir", Used),
     ("dataLogDir", Used),
     ("datadir", Used),
-    ("dynamicConfigFile", Refused("list the servers in this file: it is read once at start")),
+    (
+        "dynamicConfigFile",
+        Refused("list the servers in this file: it is read once at start"),
+    ),
     ("electionAlg", Only("3", "only fast leader election exists")),
     ("enforceQuota", Only("false", "quotas are not enforced")),
-    ("extendedTypesEnabled", Ignored("TTL nodes are kept as ZooKeeper stores them")),
-    ("forceSync", Ignored("every acknowledged write is synced to disk")),
+    (
+        "extendedTypesEnabled",
+        Ignored("TTL nodes are kept as ZooKeeper stores them"),
+    ),
+    (
+        "forceSync",
+        Ignored("every acknowledged write is synced to disk"),
+    ),
     ("fsync.warningthresholdms", Ignored(TUNING)),
     ("globalOutstandingLimit", Ignored("the limit is 1000")),
     ("initLimit", Used),
-    ("jute.maxbuffer", Ignored("the limit is 1048575 bytes, as ZooKeeper's default")),
+    (
+        "jute.maxbuffer",
+        Ignored("the limit is 1048575 bytes, as ZooKeeper's default"),
+    ),
     ("leaderServes", Ignored("the leader always serves clients")),
-    ("localSessionsEnabled", Ignored("every session is known to the whole ensemble")),
-    ("localSessionsUpgradingEnabled", Ignored("every session is known to the whole ensemble")),
+    (
+        "localSessionsEnabled",
+        Ignored("every session is known to the whole ensemble"),
+    ),
+    (
+        "localSessionsUpgradingEnabled",
+        Ignored("every session is known to the whole ensemble"),
+    ),
     ("maxClientCnxns", Used),
-    ("maxCnxns", Ignored("only maxClientCnxns, per address, is limited")),
+    (
+        "maxCnxns",
+        Ignored("only maxClientCnxns, per address, is limited"),
+    ),
     ("maxSessionTimeout", Used),
     ("metricsProvider.className", Ignored("use the word mntr")),
     ("metricsProvider.httpPort", Ignored("use the word mntr")),
     ("minSessionTimeout", Used),
-    ("multiAddress.enabled", Only("false", "a server has one address")),
-    ("observerMasterPort", Ignored("observers connect to the leader")),
-    ("oraclePath", Refused("a quorum is a majority of the voters")),
+    (
+        "multiAddress.enabled",
+        Only("false", "a server has one address"),
+    ),
+    (
+        "observerMasterPort",
+        Ignored("observers connect to the leader"),
+    ),
+    (
+        "oraclePath",
+        Refused("a quorum is a majority of the voters"),
+    ),
     ("peerType", Used),
     ("portUnification", Only("false", TLS)),
     ("preAllocSize", Ignored(TUNING)),
@@ -65,7 +98,10 @@ const KEYS: &[(&str, Treatment)] = &[
     ("quorum.auth.learnerRequireSasl", Only("false", SASL)),
     ("quorum.auth.serverRequireSasl", Only("false", SASL)),
     ("quorumListenOnAllIPs", Used),
-    ("reconfigEnabled", Ignored("the members are those of this file")),
+    (
+        "reconfigEnabled",
+        Ignored("the members are those of this file"),
+    ),
     ("secureClientPort", Refused(TLS)),
     ("secureClientPortAddress", Refused(TLS)),
     ("skipACL", Only("no", "ACLs are always checked")),
@@ -154,6 +190,9 @@ mod tests {
 
     #[test]
     fn the_table_has_no_key_twice() {
-        assert!(KEYS.windows(2).all(|w| w[0].0 < w[1].0), "sorted, hence unique");
+        assert!(
+            KEYS.windows(2).all(|w| w[0].0 < w[1].0),
+            "sorted, hence unique"
+        );
     }
 }

@@ -34,8 +34,10 @@ pub struct Loaded {
 /// # Errors
 /// The path, and the line where one is to blame.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })?;
     parse(&bytes, myid::read).map_err(|complaint| ConfigError::refused(path, complaint))
 }
 

@@ -23,14 +23,21 @@ pub(super) fn read(data_dir: &Path) -> Result<ServerId, String> {
 /// The number on the first line.
 fn parse(bytes: &[u8]) -> Result<ServerId, String> {
     let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-    let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii();
+    let first = first
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(first)
+        .trim_ascii();
     if first.is_empty() {
         return Err("the first line is empty; it must be this server's number".into());
     }
     let text = std::str::from_utf8(first).ok();
     match text.and_then(|t| t.parse::<i64>().ok()) {
         Some(id) if id >= 0 => Ok(ServerId(id)),
-        _ => Err(format!("{} is not a server number{}", show(first), hint(first))),
+        _ => Err(format!(
+            "{} is not a server number{}",
+            show(first),
+            hint(first)
+        )),
     }
 }
 
@@ -41,13 +48,25 @@ fn show(bytes: &[u8]) -> String {
     if bytes.iter().all(|b| b.is_ascii_graphic() || *b == b' ') {
         format!("`{}`", String::from_utf8_lossy(bytes))
     } else {
-        format!("`{}` (bytes {})", String::from_utf8_lossy(bytes), hex.join(" "))
+        format!(
+            "`{}` (bytes {})",
+            String::from_utf8_lossy(bytes),
+            hex.join(" ")
+        )
     }
 }
 
 fn hint(bytes: &[u8]) -> &'static str {
-    let curly = [&b"\xe2\x80\x9c"[..], b"\xe2\x80\x9d", b"\xe2\x80\x98", b"\xe2\x80\x99"];
-    if curly.iter().any(|q| bytes.windows(q.len()).any(|w| w == *q)) {
+    let curly = [
+        &b"\xe2\x80\x9c"[..],
+        b"\xe2\x80\x9d",
+        b"\xe2\x80\x98",
+        b"\xe2\x80\x99",
+    ];
+    if curly
+        .iter()
+        .any(|q| bytes.windows(q.len()).any(|w| w == *q))
+    {
         "; the curly quotes came with the text that it was copied from: write the bare digits"
     } else if bytes.contains(&b'"') || bytes.contains(&b'\'') {
         "; write the bare digits, without quotes"
@@ -62,7 +81,12 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for (text, id) in [("1", 1), ("3\n", 3), ("  7 \r\nrest", 7), ("\u{feff}2\n", 2)] {
+        for (text, id) in [
+            ("1", 1),
+            ("3\n", 3),
+            ("  7 \r\nrest", 7),
+            ("\u{feff}2\n", 2),
+        ] {
             assert_eq!(parse(text.as_bytes()), Ok(ServerId(id)), "{text:?}");
         }
     }
@@ -86,6 +110,9 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let error = read(Path::new("/nowhere/at/all")).expect_err("no such directory");
-        assert!(error.starts_with("/nowhere/at/all/myid is missing"), "{error}");
+        assert!(
+            error.starts_with("/nowhere/at/all/myid is missing"),
+            "{error}"
+        );
     }
 }

@@ -23,7 +23,10 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Property> {
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut found = Vec::new();
-    let mut lines = text.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).enumerate();
+    let mut lines = text
+        .split('\n')
+        .map(|l| l.strip_suffix('\r').unwrap_or(l))
+        .enumerate();
     while let Some((index, first)) = lines.next() {
         let first = first.trim_start();
         if first.is_empty() || first.starts_with(['#', '!']) {
@@ -36,7 +39,11 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Property> {
             logical.push_str(next.trim_start());
         }
         let (key, value) = split(&logical);
-        found.push(Property { line: index + 1, key, value: value.trim().to_owned() });
+        found.push(Property {
+            line: index + 1,
+            key,
+            value: value.trim().to_owned(),
+        });
     }
     found
 }
@@ -77,7 +84,9 @@ fn unescape(text: &str) -> String {
             Some('f') => out.push('\u{c}'),
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
-                let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+                let code = u32::from_str_radix(&digits, 16)
+                    .ok()
+                    .and_then(char::from_u32);
                 out.push(code.unwrap_or(char::REPLACEMENT_CHARACTER));
             }
             Some(other) => out.push(other),
@@ -92,7 +101,10 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(usize, String, String)> {
-        parse(text.as_bytes()).into_iter().map(|p| (p.line, p.key, p.value)).collect()
+        parse(text.as_bytes())
+            .into_iter()
+            .map(|p| (p.line, p.key, p.value))
+            .collect()
     }
 
     fn one(text: &str) -> (String, String) {
@@ -104,11 +116,22 @@ mod tests {
 
     #[test]
     fn separators_blanks_and_comments() {
-        for text in ["a=b", "a = b", "a:b", "a b", "  a\t=  b  ", "a=b\r\n", "\u{feff}a=b"] {
+        for text in [
+            "a=b",
+            "a = b",
+            "a:b",
+            "a b",
+            "  a\t=  b  ",
+            "a=b\r\n",
+            "\u{feff}a=b",
+        ] {
             assert_eq!(one(text), ("a".into(), "b".into()), "{text:?}");
         }
         assert_eq!(pairs("# x=1\n! y=2\n\n   # z\n"), []);
-        assert_eq!(one("server.1=h:2888:3888"), ("server.1".into(), "h:2888:3888".into()));
+        assert_eq!(
+            one("server.1=h:2888:3888"),
+            ("server.1".into(), "h:2888:3888".into())
+        );
         assert_eq!(one("a=b=c"), ("a".into(), "b=c".into()));
         assert_eq!(one("alone"), ("alone".into(), String::new()));
         assert_eq!(one("a=x # no comment here").1, "x # no comment here");

@@ -46,7 +46,10 @@ impl RawConfig {
     ///
     /// # Errors
     /// The first value that can not be used, with its line.
-    pub(super) fn read(properties: &[Property], warnings: &mut Vec<String>) -> Result<Self, Complaint> {
+    pub(super) fn read(
+        properties: &[Property],
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Complaint> {
         let mut raw = Self::default();
         let mut seen: BTreeMap<&str, &Property> = BTreeMap::new();
         for property in properties {
@@ -92,32 +95,46 @@ impl RawConfig {
             }
             "clientPort" => {
                 let value = server_line::port(&p.value, "clientPort")?;
-                self.client_port = Some(Lined { line: p.line, value });
+                self.client_port = Some(Lined {
+                    line: p.line,
+                    value,
+                });
             }
             "clientPortAddress" => {
                 let value = server_line::unbracket(&p.value).to_owned();
                 if value.is_empty() {
                     return Err("clientPortAddress is empty".into());
                 }
-                self.client_port_address = Some(Lined { line: p.line, value });
+                self.client_port_address = Some(Lined {
+                    line: p.line,
+                    value,
+                });
             }
             "maxClientCnxns" => self.max_client_connections = Some(number(p)?),
             "minSessionTimeout" => self.min_session_timeout = Some(number(p)?),
             "maxSessionTimeout" => self.max_session_timeout = Some(number(p)?),
             "peerType" => {
                 let value = server_line::parse_role(&p.value)?;
-                self.peer_type = Some(Lined { line: p.line, value });
+                self.peer_type = Some(Lined {
+                    line: p.line,
+                    value,
+                });
             }
             "snapCount" => self.snap_count = Some(number(p)?),
             "4lw.commands.whitelist" => {
-                self.whitelist = Some(Lined { line: p.line, value: p.value.clone() });
+                self.whitelist = Some(Lined {
+                    line: p.line,
+                    value: p.value.clone(),
+                });
             }
             "standaloneEnabled" => self.standalone_enabled = Some(boolean(p)?),
             "quorumListenOnAllIPs" => self.listen_on_all = Some(boolean(p)?),
             "autopurge.snapRetainCount" => drop(number::<u32>(p)?),
             "autopurge.purgeInterval" => purge_interval(p, warnings)?,
             key => {
-                let id = key.strip_prefix("server.").expect("every used key is handled above");
+                let id = key
+                    .strip_prefix("server.")
+                    .expect("every used key is handled above");
                 self.server(id, p)?;
             }
         }
@@ -130,9 +147,18 @@ impl RawConfig {
             _ => return Err(format!("`{}` must end in a server's number", p.key)),
         };
         let value = server_line::parse(&p.value).map_err(|why| format!("{}: {why}", p.key))?;
-        if let Some(twin) = self.servers.insert(id, Lined { line: p.line, value }) {
+        if let Some(twin) = self.servers.insert(
+            id,
+            Lined {
+                line: p.line,
+                value,
+            },
+        ) {
             // `server.1` and `server.01` are one server under two keys.
-            return Err(format!("server {id} was already given at line {}", twin.line));
+            return Err(format!(
+                "server {id} was already given at line {}",
+                twin.line
+            ));
         }
         Ok(())
     }
@@ -180,7 +206,10 @@ fn admit(p: &Property, warnings: &mut Vec<String>) -> Result<bool, Complaint> {
             }
         }
         Some(Treatment::Refused(why)) => {
-            return Err(Complaint::at(line, format!("{key} can not be obeyed: {why}")));
+            return Err(Complaint::at(
+                line,
+                format!("{key} can not be obeyed: {why}"),
+            ));
         }
         None => warnings.push(match keys::nearest(key) {
             Some(meant) => {
@@ -194,7 +223,10 @@ fn admit(p: &Property, warnings: &mut Vec<String>) -> Result<bool, Complaint> {
 
 fn number<T: std::str::FromStr>(p: &Property) -> Result<Lined<T>, String> {
     match p.value.parse() {
-        Ok(value) => Ok(Lined { line: p.line, value }),
+        Ok(value) => Ok(Lined {
+            line: p.line,
+            value,
+        }),
         Err(_) if p.value.parse::<i128>().is_ok() => {
             Err(format!("{}: {} is out of range", p.key, p.value))
         }
@@ -204,9 +236,18 @@ fn number<T: std::str::FromStr>(p: &Property) -> Result<Lined<T>, String> {
 
 fn boolean(p: &Property) -> Result<Lined<bool>, String> {
     match p.value.to_ascii_lowercase().as_str() {
-        "true" => Ok(Lined { line: p.line, value: true }),
-        "false" => Ok(Lined { line: p.line, value: false }),
-        _ => Err(format!("{}: `{}` is neither true nor false", p.key, p.value)),
+        "true" => Ok(Lined {
+            line: p.line,
+            value: true,
+        }),
+        "false" => Ok(Lined {
+            line: p.line,
+            value: false,
+        }),
+        _ => Err(format!(
+            "{}: `{}` is neither true nor false",
+            p.key, p.value
+        )),
     }
 }
 
@@ -214,7 +255,10 @@ fn path(p: &Property) -> Result<Lined<PathBuf>, String> {
     if p.value.is_empty() {
         return Err(format!("{} is empty", p.key));
     }
-    Ok(Lined { line: p.line, value: PathBuf::from(&p.value) })
+    Ok(Lined {
+        line: p.line,
+        value: PathBuf::from(&p.value),
+    })
 }
 
 /// Hours, or a number with a unit as in ZooKeeper's newest releases.

@@ -28,7 +28,9 @@ pub fn is_wildcard(host: &str) -> bool {
 
 /// An IPv6 address without its brackets; anything else as it is.
 pub fn unbracket(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 /// What a line says.
@@ -71,7 +73,9 @@ pub(super) fn parse(value: &str) -> Result<ServerLine, String> {
     let quorum_port = port(quorum, "quorum port")?;
     let election_port = port(election, "election port")?;
     if quorum_port == election_port {
-        return Err(format!("quorum port and election port are both {quorum_port}"));
+        return Err(format!(
+            "quorum port and election port are both {quorum_port}"
+        ));
     }
     let member = Member {
         kind: role.map_or(Ok(LearnerType::Participant), parse_role)?,
@@ -103,7 +107,9 @@ pub(super) fn port(text: &str, what: &str) -> Result<u16, String> {
 /// Splits `host:rest`; the host of an IPv6 address keeps its brackets.
 fn split_host(text: &str) -> Result<(String, &str), String> {
     let end = if text.starts_with('[') {
-        let close = text.find(']').ok_or_else(|| format!("`{text}` has no closing bracket"))?;
+        let close = text
+            .find(']')
+            .ok_or_else(|| format!("`{text}` has no closing bracket"))?;
         let inner = &text[1..close];
         if inner.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(format!("`{inner}` is not an IPv6 address"));
@@ -118,7 +124,9 @@ fn split_host(text: &str) -> Result<(String, &str), String> {
     }
     match text[end..].strip_prefix(':') {
         Some(rest) => Ok((host.to_owned(), rest)),
-        None => Err(format!("`{text}` has no ports: expected host:quorumPort:electionPort")),
+        None => Err(format!(
+            "`{text}` has no ports: expected host:quorumPort:electionPort"
+        )),
     }
 }
 
@@ -130,7 +138,10 @@ fn parse_client(text: &str) -> Result<Endpoint, String> {
     if host.is_empty() {
         return Err(format!("the client part `{text}` has an empty host"));
     }
-    Ok(Endpoint { host, port: port(number.trim(), "client port")? })
+    Ok(Endpoint {
+        host,
+        port: port(number.trim(), "client port")?,
+    })
 }
 
 #[cfg(test)]
@@ -140,7 +151,13 @@ mod tests {
     fn ok(value: &str) -> (String, u16, u16, LearnerType, Option<String>) {
         let line = parse(value).expect(value);
         let m = line.member;
-        (m.host, m.quorum_port, m.election_port, m.kind, m.client_address)
+        (
+            m.host,
+            m.quorum_port,
+            m.election_port,
+            m.kind,
+            m.client_address,
+        )
     }
 
     #[test]
@@ -150,12 +167,31 @@ mod tests {
             ("zk1:2888:3888", "zk1", Participant, None),
             ("zk1:2888:3888:observer", "zk1", Observer, None),
             ("zk1:2888:3888:PARTICIPANT", "zk1", Participant, None),
-            ("zk1:2888:3888;2181", "zk1", Participant, Some("0.0.0.0:2181")),
-            ("zk1:2888:3888:observer;10.0.0.1:2181", "zk1", Observer, Some("10.0.0.1:2181")),
-            ("[fd00::1]:2888:3888;[::1]:2181", "[fd00::1]", Participant, Some("[::1]:2181")),
+            (
+                "zk1:2888:3888;2181",
+                "zk1",
+                Participant,
+                Some("0.0.0.0:2181"),
+            ),
+            (
+                "zk1:2888:3888:observer;10.0.0.1:2181",
+                "zk1",
+                Observer,
+                Some("10.0.0.1:2181"),
+            ),
+            (
+                "[fd00::1]:2888:3888;[::1]:2181",
+                "[fd00::1]",
+                Participant,
+                Some("[::1]:2181"),
+            ),
         ] {
             let client = client.map(str::to_owned);
-            assert_eq!(ok(value), (host.to_owned(), 2888, 3888, kind, client), "{value}");
+            assert_eq!(
+                ok(value),
+                (host.to_owned(), 2888, 3888, kind, client),
+                "{value}"
+            );
         }
     }
 
@@ -166,7 +202,10 @@ mod tests {
             ("zk1", "has no ports"),
             (":2888:3888", "host is missing"),
             ("zk1:2888", "is not host:quorumPort:electionPort"),
-            ("zk1:2888:3888:observer:9", "is not host:quorumPort:electionPort"),
+            (
+                "zk1:2888:3888:observer:9",
+                "is not host:quorumPort:electionPort",
+            ),
             ("zk1:0:3888", "quorum port `0`"),
             ("zk1:2888:99999", "election port `99999`"),
             ("zk1:2888:2888", "both 2888"),

@@ -72,7 +72,10 @@ impl Settings {
             snap_count: SNAP_COUNT_DEFAULT,
             data_dir: PathBuf::from("./vivarium-data"),
             log_dir: PathBuf::from("./vivarium-data"),
-            client: Endpoint { host: "127.0.0.1".into(), port: 2181 },
+            client: Endpoint {
+                host: "127.0.0.1".into(),
+                port: 2181,
+            },
             max_client_connections: MAX_CLIENT_CONNECTIONS_DEFAULT,
             listen_on_all: false,
             words: WORDS.iter().map(|(name, _)| *name).collect(),
@@ -95,7 +98,10 @@ impl Settings {
             Some(dir) => dir.value.clone(),
             None => return Err(Complaint::whole("dataDir is not set")),
         };
-        let log_dir = raw.data_log_dir.as_ref().map_or_else(|| data_dir.clone(), |l| l.value.clone());
+        let log_dir = raw
+            .data_log_dir
+            .as_ref()
+            .map_or_else(|| data_dir.clone(), |l| l.value.clone());
         let distributed = distributed(raw, warnings)?;
         let (mut init_limit, mut sync_limit, mut me) = (0, 0, ServerId(0));
         if distributed {
@@ -105,17 +111,31 @@ impl Settings {
             me = my_id(&data_dir).map_err(Complaint::whole)?;
             check_me(raw, me, warnings)?;
         }
-        let mine = if distributed { raw.servers.get(&me) } else { raw.servers.values().next() };
-        let members = raw.servers.iter().map(|(id, line)| (*id, line.value.member.clone()));
+        let mine = if distributed {
+            raw.servers.get(&me)
+        } else {
+            raw.servers.values().next()
+        };
+        let members = raw
+            .servers
+            .iter()
+            .map(|(id, line)| (*id, line.value.member.clone()));
         Ok(Self {
             me,
-            members: if distributed { members.collect() } else { BTreeMap::new() },
+            members: if distributed {
+                members.collect()
+            } else {
+                BTreeMap::new()
+            },
             tick,
             init_limit,
             sync_limit,
             session_timeout_min,
             session_timeout_max,
-            snap_count: raw.snap_count.as_ref().map_or(SNAP_COUNT_DEFAULT, |c| c.value.max(2)),
+            snap_count: raw
+                .snap_count
+                .as_ref()
+                .map_or(SNAP_COUNT_DEFAULT, |c| c.value.max(2)),
             data_dir,
             log_dir,
             client: client_endpoint(raw, mine)?,
@@ -169,13 +189,15 @@ impl Settings {
 fn tick(raw: &RawConfig) -> Result<Duration, Complaint> {
     match &raw.tick_time {
         None => Ok(Duration::from_millis(TICK_MS_DEFAULT)),
-        Some(Lined { line, value: 0 }) => {
-            Err(Complaint::at(*line, "tickTime must be at least 1 millisecond"))
-        }
+        Some(Lined { line, value: 0 }) => Err(Complaint::at(
+            *line,
+            "tickTime must be at least 1 millisecond",
+        )),
         // Session timeouts travel as 32 bit milliseconds, and the largest is 20 ticks.
-        Some(Lined { line, value }) if *value > i32::MAX as u64 / 20 => {
-            Err(Complaint::at(*line, format!("tickTime {value} is too long (milliseconds)")))
-        }
+        Some(Lined { line, value }) if *value > i32::MAX as u64 / 20 => Err(Complaint::at(
+            *line,
+            format!("tickTime {value} is too long (milliseconds)"),
+        )),
         Some(Lined { value, .. }) => Ok(Duration::from_millis(*value)),
     }
 }
@@ -185,7 +207,10 @@ fn session_timeouts(raw: &RawConfig, tick: Duration) -> Result<(Duration, Durati
         None | Some(Lined { value: -1, .. }) => Ok(default),
         Some(Lined { line, value }) => match i32::try_from(*value) {
             Ok(ms) if ms > 0 => Ok(Duration::from_millis(ms as u64)),
-            _ => Err(Complaint::at(*line, format!("{key} {value} is out of range"))),
+            _ => Err(Complaint::at(
+                *line,
+                format!("{key} {value} is out of range"),
+            )),
         },
     };
     let min = read(&raw.min_session_timeout, "minSessionTimeout", 2 * tick)?;
@@ -211,9 +236,10 @@ fn limit(given: &Option<Lined<u32>>, key: &str, usual: u32) -> Result<u32, Compl
         None => Err(Complaint::whole(format!(
             "{key} is not set; an ensemble needs it (in ticks, {usual} is usual)"
         ))),
-        Some(Lined { line, value: 0 }) => {
-            Err(Complaint::at(*line, format!("{key} must be at least 1 tick")))
-        }
+        Some(Lined { line, value: 0 }) => Err(Complaint::at(
+            *line,
+            format!("{key} must be at least 1 tick"),
+        )),
         Some(Lined { value, .. }) => Ok(*value),
     }
 }
@@ -227,12 +253,18 @@ fn distributed(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<bool, Comp
     let standalone_enabled = raw.standalone_enabled.as_ref().is_none_or(|l| l.value);
     if voters == 0 && observers > 0 {
         let text = "all servers are observers; at least one must be a participant";
-        return Err(Complaint { line: first, text: text.into() });
+        return Err(Complaint {
+            line: first,
+            text: text.into(),
+        });
     }
     if voters == 1 && observers > 0 && standalone_enabled {
         let text = "one participant with observers is no ensemble; \
                     set standaloneEnabled=false to run it as one";
-        return Err(Complaint { line: first, text: text.into() });
+        return Err(Complaint {
+            line: first,
+            text: text.into(),
+        });
     }
     let distributed = voters > 1 || (voters == 1 && !standalone_enabled);
     if voters == 2 {
@@ -253,7 +285,9 @@ fn check_members(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<(), Comp
         let member = &value.member;
         for port in [member.quorum_port, member.election_port] {
             let key = (member.host.to_ascii_lowercase(), port);
-            let Some((other, there)) = taken.insert(key, (*id, *line)) else { continue };
+            let Some((other, there)) = taken.insert(key, (*id, *line)) else {
+                continue;
+            };
             let (line, text) = (
                 (*line).max(there),
                 format!(
@@ -277,7 +311,11 @@ fn check_members(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<(), Comp
 
 fn check_me(raw: &RawConfig, me: ServerId, warnings: &mut Vec<String>) -> Result<(), Complaint> {
     let Some(mine) = raw.servers.get(&me) else {
-        let known: Vec<String> = raw.servers.keys().map(|id| format!("server.{id}")).collect();
+        let known: Vec<String> = raw
+            .servers
+            .keys()
+            .map(|id| format!("server.{id}"))
+            .collect();
         return Err(Complaint::whole(format!(
             "myid says {me}, but there is no server.{me}: the servers are {}",
             known.join(", ")
@@ -310,14 +348,20 @@ fn client_endpoint(
     let part = mine.and_then(|l| l.value.client.as_ref().map(|client| (l.line, client)));
     let address = raw.client_port_address.as_ref();
     if let (None, None, Some(address)) = (&raw.client_port, part, address) {
-        return Err(Complaint::at(address.line, "clientPortAddress is set, but not clientPort"));
+        return Err(Complaint::at(
+            address.line,
+            "clientPortAddress is set, but not clientPort",
+        ));
     }
     let Some((line, client)) = part else {
         let Some(port) = &raw.client_port else {
             return Err(Complaint::whole("clientPort is not set; 2181 is usual"));
         };
         let host = address.map_or_else(|| "0.0.0.0".to_owned(), |a| a.value.clone());
-        return Ok(Endpoint { host, port: port.value });
+        return Ok(Endpoint {
+            host,
+            port: port.value,
+        });
     };
     if let Some(port) = &raw.client_port
         && port.value != client.port
@@ -331,9 +375,10 @@ fn client_endpoint(
         ));
     }
     match address {
-        Some(a) if is_wildcard(&client.host) => {
-            Ok(Endpoint { host: a.value.clone(), port: client.port })
-        }
+        Some(a) if is_wildcard(&client.host) => Ok(Endpoint {
+            host: a.value.clone(),
+            port: client.port,
+        }),
         Some(a) if !is_wildcard(&a.value) && a.value != client.host => Err(Complaint::at(
             line.max(a.line),
             format!(
@@ -349,8 +394,14 @@ fn client_endpoint(
 /// others, and none of the six tells what `srvr` does not.
 fn words(raw: &RawConfig, warnings: &mut Vec<String>) -> Vec<&'static str> {
     let all = || WORDS.iter().map(|(name, _)| *name);
-    let Some(Lined { line, value }) = &raw.whitelist else { return all().collect() };
-    let asked: Vec<&str> = value.split(',').map(str::trim).filter(|w| !w.is_empty()).collect();
+    let Some(Lined { line, value }) = &raw.whitelist else {
+        return all().collect();
+    };
+    let asked: Vec<&str> = value
+        .split(',')
+        .map(str::trim)
+        .filter(|w| !w.is_empty())
+        .collect();
     if asked.contains(&"*") {
         return all().collect();
     }

@@ -14,7 +14,9 @@ fn loaded(text: &str) -> Loaded {
 
 fn refused(text: &str) -> String {
     let found = parse(text.as_bytes(), |_| Ok(ServerId(2)));
-    found.map(|l| format!("accepted: {l:?}")).unwrap_or_else(|c| c.to_string())
+    found
+        .map(|l| format!("accepted: {l:?}"))
+        .unwrap_or_else(|c| c.to_string())
 }
 
 fn warned(text: &str) -> String {
@@ -23,21 +25,33 @@ fn warned(text: &str) -> String {
 
 #[test]
 fn standalone_defaults() {
-    let Loaded { settings: s, warnings } = loaded("dataDir=/d\nclientPort=2181\n");
+    let Loaded {
+        settings: s,
+        warnings,
+    } = loaded("dataDir=/d\nclientPort=2181\n");
     assert!(s.is_standalone());
     assert_eq!(s.me, ServerId(0));
     assert_eq!(s.tick, Duration::from_secs(3));
     assert_eq!(s.session_timeout_min, Duration::from_secs(6));
     assert_eq!(s.session_timeout_max, Duration::from_secs(60));
     assert_eq!((s.max_client_connections, s.snap_count), (60, 100_000));
-    assert_eq!(s.client, Endpoint { host: "0.0.0.0".into(), port: 2181 });
+    assert_eq!(
+        s.client,
+        Endpoint {
+            host: "0.0.0.0".into(),
+            port: 2181
+        }
+    );
     assert_eq!(s.log_dir, s.data_dir);
     assert_eq!(warnings, [] as [&str; 0]);
 }
 
 #[test]
 fn ensemble_of_three() {
-    let Loaded { settings: s, warnings } = loaded(THREE);
+    let Loaded {
+        settings: s,
+        warnings,
+    } = loaded(THREE);
     assert_eq!(s.me, ServerId(2));
     assert_eq!(s.members.len(), 3);
     assert_eq!((s.init_limit, s.sync_limit), (10, 5));
@@ -60,9 +74,15 @@ fn one_voter_is_standalone_unless_it_insists() {
 #[test]
 fn observers() {
     let text = format!("{THREE}server.4=d:2888:3888:observer\npeerType=observer\n");
-    let Loaded { settings: s, warnings } = loaded(&text);
+    let Loaded {
+        settings: s,
+        warnings,
+    } = loaded(&text);
     assert_eq!(s.members[&ServerId(4)].kind, LearnerType::Observer);
-    assert_eq!(warnings, ["line 10: peerType differs from line 7, which is obeyed (Participant)"]);
+    assert_eq!(
+        warnings,
+        ["line 10: peerType differs from line 7, which is obeyed (Participant)"]
+    );
 }
 
 #[test]
@@ -71,7 +91,10 @@ fn client_port_from_the_server_line() {
     let own = format!("{base}server.2=b:2888:3888;10.0.0.2:2182\n");
     assert_eq!(loaded(&own).settings.client.to_string(), "10.0.0.2:2182");
     let agreeing = format!("{own}clientPort=2182\n");
-    assert_eq!(loaded(&agreeing).settings.client.to_string(), "10.0.0.2:2182");
+    assert_eq!(
+        loaded(&agreeing).settings.client.to_string(),
+        "10.0.0.2:2182"
+    );
     let bare = format!("{base}server.2=b:2888:3888;2182\nclientPortAddress=::1\n");
     assert_eq!(loaded(&bare).settings.client.to_string(), "[::1]:2182");
     let other = format!("{own}clientPort=2181\n");
@@ -100,9 +123,18 @@ fn refusals_name_the_line() {
         ("clientPort=2181\n", "dataDir is not set"),
         ("dataDir=/d\n", "clientPort is not set; 2181 is usual"),
         ("dataDir=\nclientPort=1\n", "line 1: dataDir is empty"),
-        (&format!("{plain}tickTime=2s\n"), "line 3: tickTime: `2s` is not a whole number"),
-        (&format!("{plain}tickTime=0\n"), "line 3: tickTime must be at least 1 millisecond"),
-        (&format!("{plain}maxClientCnxns=-1\n"), "line 3: maxClientCnxns: -1 is out of range"),
+        (
+            &format!("{plain}tickTime=2s\n"),
+            "line 3: tickTime: `2s` is not a whole number",
+        ),
+        (
+            &format!("{plain}tickTime=0\n"),
+            "line 3: tickTime must be at least 1 millisecond",
+        ),
+        (
+            &format!("{plain}maxClientCnxns=-1\n"),
+            "line 3: maxClientCnxns: -1 is out of range",
+        ),
         (
             &format!("{plain}\n# x\nclientPort=99999\n"),
             "line 5: clientPort `99999` is not a number from 1 to 65535",
@@ -121,7 +153,10 @@ fn refusals_name_the_line() {
             "line 3: server.1: `a:2888` is not \
              host:quorumPort:electionPort[:participant|:observer]",
         ),
-        (&format!("{plain}server.x=a:1:2\n"), "line 3: `server.x` must end in a server's number"),
+        (
+            &format!("{plain}server.x=a:1:2\n"),
+            "line 3: `server.x` must end in a server's number",
+        ),
         (
             &format!("{plain}server.1=a:1:2:observer\n"),
             "line 3: all servers are observers; at least one must be a participant",
@@ -147,8 +182,14 @@ fn refusals_name_the_line() {
             &format!("{plain}standaloneEnabled=maybe\n"),
             "line 3: standaloneEnabled: `maybe` is neither true nor false",
         ),
-        (&THREE.replace("initLimit=10\n", ""), "initLimit is not set; an ensemble needs it"),
-        (&THREE.replace("syncLimit=5", "syncLimit=0"), "line 3: syncLimit must be at least 1"),
+        (
+            &THREE.replace("initLimit=10\n", ""),
+            "initLimit is not set; an ensemble needs it",
+        ),
+        (
+            &THREE.replace("syncLimit=5", "syncLimit=0"),
+            "line 3: syncLimit must be at least 1",
+        ),
         (
             &THREE.replace("server.2=b", "server.9=b"),
             "myid says 2, but there is no server.2: the servers are server.1, server.3, server.9",
@@ -167,13 +208,18 @@ fn refusals_name_the_line() {
         ),
     ] {
         let found = refused(text);
-        assert!(found.starts_with(says), "{text}\n  found: {found}\n  wants: {says}");
+        assert!(
+            found.starts_with(says),
+            "{text}\n  found: {found}\n  wants: {says}"
+        );
     }
 }
 
 #[test]
 fn the_error_of_myid_is_passed_on() {
-    let found = parse(THREE.as_bytes(), |dir| Err(format!("{}/myid is odd", dir.display())));
+    let found = parse(THREE.as_bytes(), |dir| {
+        Err(format!("{}/myid is odd", dir.display()))
+    });
     assert_eq!(found.expect_err("no id").to_string(), "/d/myid is odd");
 }
 
@@ -185,12 +231,18 @@ fn oddities_are_warned_about() {
             &format!("{plain}ticktime=2000\n"),
             "line 3: unknown key ticktime, ignored; did you mean tickTime?",
         ),
-        (&format!("{plain}colour=red\n"), "line 3: unknown key colour, ignored"),
+        (
+            &format!("{plain}colour=red\n"),
+            "line 3: unknown key colour, ignored",
+        ),
         (
             &format!("{plain}clientPort=2182\n"),
             "line 3: clientPort was already given at line 2; `2182` is used",
         ),
-        (&format!("{plain}forceSync=no\n"), "line 3: forceSync has no effect: every acknowledged"),
+        (
+            &format!("{plain}forceSync=no\n"),
+            "line 3: forceSync has no effect: every acknowledged",
+        ),
         (
             &format!("{plain}autopurge.purgeInterval=24\n"),
             "line 3: autopurge.purgeInterval has no effect",
@@ -199,13 +251,28 @@ fn oddities_are_warned_about() {
             &format!("{plain}4lw.commands.whitelist=srvr, dump\n"),
             "line 3: the word dump is not answered here",
         ),
-        (&format!("{plain}datadir=/e\n"), "line 3: datadir is not a key of ZooKeeper"),
-        (&THREE.replace("server.3=c:2888:3888\n", ""), "2 voters tolerate no failure; use 3"),
-        (&format!("{THREE}server.4=d:2888:3888\n"), "4 voters tolerate no more failures than 3"),
-        (&format!("{THREE}server.300=d:1:2\nserver.5=e:1:2\n"), "line 9: server.300 is above 255"),
+        (
+            &format!("{plain}datadir=/e\n"),
+            "line 3: datadir is not a key of ZooKeeper",
+        ),
+        (
+            &THREE.replace("server.3=c:2888:3888\n", ""),
+            "2 voters tolerate no failure; use 3",
+        ),
+        (
+            &format!("{THREE}server.4=d:2888:3888\n"),
+            "4 voters tolerate no more failures than 3",
+        ),
+        (
+            &format!("{THREE}server.300=d:1:2\nserver.5=e:1:2\n"),
+            "line 9: server.300 is above 255",
+        ),
     ] {
         let found = warned(text);
-        assert!(found.starts_with(says), "{text}\n  found: {found}\n  wants: {says}");
+        assert!(
+            found.starts_with(says),
+            "{text}\n  found: {found}\n  wants: {says}"
+        );
     }
 }
 
@@ -219,7 +286,11 @@ fn the_last_of_two_values_wins() {
 fn datadir_in_lower_case_is_taken_loudly() {
     let found = loaded("datadir=/d\nclientPort=2181\n");
     assert_eq!(found.settings.data_dir.to_str(), Some("/d"));
-    assert!(found.warnings[0].contains("THE KEY IS dataDir"), "{:?}", found.warnings);
+    assert!(
+        found.warnings[0].contains("THE KEY IS dataDir"),
+        "{:?}",
+        found.warnings
+    );
 }
 
 #[test]
@@ -231,7 +302,11 @@ fn whitelist() {
     assert_eq!(with("*"), ["ruok", "srvr", "stat", "mntr", "conf", "isro"]);
     assert_eq!(with("mntr, srvr"), ["srvr", "mntr"]);
     assert_eq!(with(""), [] as [&str; 0]);
-    assert!(loaded("dataDir=/d\nclientPort=1\n").settings.answers("mntr"));
+    assert!(
+        loaded("dataDir=/d\nclientPort=1\n")
+            .settings
+            .answers("mntr")
+    );
 }
 
 #[test]
