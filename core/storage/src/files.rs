@@ -1,6 +1,7 @@
 //! The few file operations that storage needs, so that the same code runs on a real disk and on
 //! the simulator's, which forgets what was not synced.
 
+use std::fmt;
 use std::io;
 
 /// ZooKeeper's two directories; they may be the same one on disk.
@@ -12,13 +13,25 @@ pub enum Dir {
     Logs,
 }
 
+impl fmt::Display for Dir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Snapshots => "snapshot",
+            Self::Logs => "log",
+        })
+    }
+}
+
 /// A flat view of the two directories.
 ///
 /// Durability: after a crash a file's content is what [`Files::sync`] last covered, possibly with
 /// any part of later writes; a created, renamed or removed name is certain only after
 /// [`Files::sync_dir`].
+///
+/// A file that must exist and does not is `ErrorKind::NotFound`.
 pub trait Files {
-    /// Names in the directory, sorted. A directory that does not exist is empty.
+    /// Names in the directory, sorted. A directory that does not exist is empty. Names that other
+    /// programs left may be among them.
     fn list(&self, dir: Dir) -> io::Result<Vec<String>>;
     fn len(&self, dir: Dir, name: &str) -> io::Result<u64>;
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.

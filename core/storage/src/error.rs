@@ -1,0 +1,104 @@
+//! Why a data directory can not be used, in words for the one who has to repair it.
+
+use std::fmt;
+use std::io;
+
+use vivarium_core::ids::Zxid;
+
+use crate::files::Dir;
+
+/// What an operator can do about a damaged file. Shown at the end of the message.
+pub(crate) const CURE_RESYNC: &str = "if the other servers have a quorum without this one, move \
+    version-2 away and start again: it is filled from the leader; otherwise restore the file from \
+    a backup";
+
+/// Why storage refused. The directory is as it was, unless a write failed half way.
+#[derive(Debug)]
+pub enum StorageError {
+    /// The file system refused.
+    Io {
+        verb: &'static str,
+        dir: Dir,
+        name: String,
+        source: io::Error,
+    },
+    /// A file does not hold what was once written: where, what is wrong, what to do.
+    Damaged {
+        dir: Dir,
+        name: String,
+        offset: u64,
+        problem: String,
+        cure: String,
+    },
+    /// The files are whole, but do not fit together: a state that no sequence of crashes leaves.
+    Inconsistent { problem: String, cure: String },
+    /// The history can not be cut there: why.
+    TruncateImpossible { after: Zxid, reason: String },
+}
+
+impl StorageError {
+    pub(crate) fn inconsistent(problem: String) -> Self {
+        Self::Inconsistent {
+            problem,
+            cure: CURE_RESYNC.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io {
+                verb,
+                dir,
+                name,
+                source,
+            } => {
+                write!(f, "can not {verb} {name} in the {dir} directory: {source}")
+            }
+            Self::Damaged {
+                dir,
+                name,
+                offset,
+                problem,
+                cure,
+            } => {
+                write!(
+                    f,
+                    "{name} in the {dir} directory is damaged at offset {offset}: {problem}; {cure}"
+                )
+            }
+            Self::Inconsistent { problem, cure } => write!(f, "{problem}; {cure}"),
+            Self::TruncateImpossible { after, reason } => {
+                write!(f, "the history can not be cut after {after}: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Damaged { .. } | Self::Inconsistent { .. } | Self::TruncateImpossible { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// Says which file an `io::Error` is about.
+pub(crate) trait About<T> {
+    fn about(self, verb: &'static str, dir: Dir, name: &str) -> Result<T, StorageError>;
+}
+
+impl<T> About<T> for io::Result<T> {
+    fn about(self, verb: &'static str, dir: Dir, name: &str) -> Result<T, StorageError> {
+        self.map_err(|source| StorageError::Io {
+            verb,
+            dir,
+            name: name.to_owned(),
+            source,
+        })
+    }
+}
