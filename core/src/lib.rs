@@ -22,5 +22,7 @@ pub mod mutants;
 pub mod node;
 pub mod path;
 pub mod recovery;
+pub mod snapshot;
 pub mod time;
+pub mod tree;
 pub mod wire;
