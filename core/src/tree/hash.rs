@@ -19,7 +19,7 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 /// Hash of a whole path.
-pub(super) fn path(seed: u64, path: &str) -> u32 {
+pub(crate) fn path(seed: u64, path: &str) -> u32 {
     let mut state = seed ^ SPREAD;
     for chunk in path.as_bytes().chunks(16) {
         let (low, high) = chunk.split_at(chunk.len().min(8));
@@ -29,7 +29,7 @@ pub(super) fn path(seed: u64, path: &str) -> u32 {
 }
 
 /// The hash as the table wants it: it looks at the lowest and the highest bits.
-pub(super) fn spread(hash: u32) -> u64 {
+pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(SPREAD)
 }
 

@@ -8,7 +8,7 @@
 mod acls;
 mod children;
 pub mod digest;
-mod hash;
+pub(crate) mod hash;
 mod mutate;
 mod order;
 mod slab;

@@ -1,0 +1,137 @@
+//! From a request to a transaction: judged against the tree as it will be once everything proposed
+//! is applied.
+//!
+//! Knows: the leader's half of every write: checks in ZooKeeper's order, sequence names, versions,
+//! the digest of the tree to come. Refuses to know: quorums, connections, and whether a session
+//! lives (the caller says so in [`Ask::refuse`]). Nothing here changes the database.
+
+mod changes;
+#[cfg(test)]
+pub(crate) mod lab;
+mod writes;
+
+use alloc::vec::Vec;
+
+use crate::database::Database;
+use crate::ids::{SessionId, Zxid};
+use crate::limits::CLIENT_FRAME_BYTES_MAX;
+use crate::mutants::Mutants;
+use crate::time::WallMs;
+use crate::wire::client::Request;
+use crate::wire::records::{ErrorCode, Id, op};
+use crate::wire::txn::{Txn, TxnHeader, TxnRecord};
+
+use changes::Changes;
+use writes::Writer;
+
+/// A write that somebody asks for, and what it gets: zxid and time.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub session: SessionId,
+    pub cxid: i32,
+    /// See [`op`]. `DELETE_CONTAINER` must come from this server's own sweeper: it is not checked
+    /// against any access list, and its body is the bare path.
+    pub op: i32,
+    /// The request after its header. Any bytes are survived.
+    pub body: &'a [u8],
+    /// Whom the connection was proven to be when the request arrived.
+    pub identities: &'a [Id],
+    pub zxid: Zxid,
+    pub time: WallMs,
+    /// The leader's judgement of the session, `SessionExpired` or `SessionMoved`.
+    pub refuse: Option<ErrorCode>,
+}
+
+/// What was proposed and is not applied yet: the difference between the database and the tree that
+/// the next write meets.
+#[derive(Debug)]
+pub struct Outstanding {
+    changes: Changes,
+    mutants: Mutants,
+}
+
+impl Outstanding {
+    pub fn new(mutants: Mutants) -> Self {
+        Self {
+            changes: Changes::default(),
+            mutants,
+        }
+    }
+
+    /// Judges a write and appends its whole record to `out`: header, body, digest of the tree
+    /// after it. A refused write becomes an error transaction, which takes its zxid too; a multi
+    /// of which one operation is refused keeps its kind, and the results stand in its body.
+    ///
+    /// Zxids must rise from call to call and be above what `db` has applied.
+    pub fn prepare(&mut self, db: &Database, ask: &Ask<'_>, out: &mut Vec<u8>) {
+        assert!(
+            ask.zxid > db.applied(),
+            "proposes {} after it was applied",
+            ask.zxid
+        );
+        self.changes.begin(db, ask.zxid);
+        let (kind, txn) = match self.judge(db, ask) {
+            Ok(txn) => (ask.op, txn),
+            Err(error) => (op::ERROR, Txn::Error { code: error.code() }),
+        };
+        let header = TxnHeader {
+            session: ask.session,
+            cxid: ask.cxid,
+            zxid: ask.zxid,
+            time: ask.time,
+            kind,
+        };
+        TxnRecord {
+            header,
+            txn,
+            digest: Some(self.changes.digest()),
+        }
+        .encode(out);
+    }
+
+    fn judge<'a>(&mut self, db: &Database, ask: &Ask<'a>) -> Result<Txn<'a>, ErrorCode> {
+        // A record made from more than a client's frame might be too long to be read again.
+        if ask.body.len() > CLIENT_FRAME_BYTES_MAX {
+            return Err(ErrorCode::MarshallingError);
+        }
+        let mut writer = Writer {
+            changes: &mut self.changes,
+            db,
+            ask,
+            mutants: self.mutants,
+        };
+        match ask.op {
+            op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {}
+            op::DELETE | op::SET_DATA | op::SET_ACL | op::MULTI | op::CREATE_SESSION => {}
+            op::CLOSE_SESSION => return writer.close_session(),
+            op::DELETE_CONTAINER => return writer.delete_container(),
+            op::RECONFIG => return Err(ErrorCode::ReconfigDisabled),
+            _ => return Err(ErrorCode::Unimplemented),
+        }
+        let request = Request::decode(ask.op, ask.body).map_err(|_| ErrorCode::MarshallingError)?;
+        match request {
+            Request::Multi(ops) => writer.multi(ops),
+            Request::SetAcl { path, acl, version } => writer.set_acl(path, acl, version),
+            Request::CreateSession { timeout_ms } => writer.create_session(timeout_ms),
+            single => writer.write(single),
+        }
+    }
+
+    /// Forgets what a transaction changed, because it has been applied to the database.
+    pub fn retire(&mut self, zxid: Zxid) {
+        self.changes.retire(zxid);
+    }
+
+    /// Forgets everything: the proposals of this reign are somebody else's business now.
+    pub fn clear(&mut self) {
+        self.changes = Changes::default();
+    }
+
+    /// Is the tree that the next write meets the database itself?
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

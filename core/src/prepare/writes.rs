@@ -1,0 +1,369 @@
+//! The checks of every write, and what it will change.
+//!
+//! Knows: the order of checks of ZooKeeper's `PrepRequestProcessor`: the first one that fails names
+//! the error. Refuses to know: how changes are kept, and how transactions are encoded.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Ask;
+use super::changes::{Changes, Node};
+use crate::acl;
+use crate::database::Database;
+use crate::mutants::{Mutant, Mutants};
+use crate::path;
+use crate::tree::stat::owner;
+use crate::tree::{Prefix, StoredStat};
+use crate::wire::client::{CreateOp, Request};
+use crate::wire::records::{Acl, ErrorCode, op, perms};
+use crate::wire::txn::{CreateMode, SubTxn, Txn};
+
+type Prepared<'a> = Result<Txn<'a>, ErrorCode>;
+
+/// A path of a request or transaction.
+type Path<'a> = Cow<'a, str>;
+
+/// Matches every version.
+const ANY_VERSION: i32 = -1;
+
+/// One write against the tree to come.
+pub(super) struct Writer<'s, 'a> {
+    pub(super) changes: &'s mut Changes,
+    pub(super) db: &'s Database,
+    pub(super) ask: &'s Ask<'a>,
+    pub(super) mutants: Mutants,
+}
+
+/// What a create asks for.
+struct Create<'a> {
+    op: CreateOp,
+    path: Path<'a>,
+    data: Option<&'a [u8]>,
+    acl: Vec<Acl>,
+    flags: i32,
+}
+
+impl<'a> Writer<'_, 'a> {
+    /// A write that may also stand in a multi.
+    pub(super) fn write(&mut self, request: Request<'a>) -> Prepared<'a> {
+        match request {
+            Request::Create {
+                kind,
+                path,
+                data,
+                acl,
+                flags,
+            } => {
+                let acl = acl.unwrap_or_default();
+                self.create(Create {
+                    op: kind,
+                    path,
+                    data,
+                    acl,
+                    flags,
+                })
+            }
+            Request::Delete { path, version } => self.delete(path, version),
+            Request::SetData {
+                path,
+                data,
+                version,
+            } => self.set_data(path, data, version),
+            Request::Check { path, version } => self.check(path, version),
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    fn create(&mut self, create: Create<'a>) -> Prepared<'a> {
+        let flags = Flags::read(create.flags, create.op)?;
+        self.session()?;
+        let parent_path = path::creatable_parent(&create.path).ok_or(ErrorCode::BadArguments)?;
+        let acl = acl::resolve(&create.acl, self.ask.identities)?;
+        let mut parent = self.node(parent_path)?;
+        self.allowed(&parent, perms::CREATE)?;
+        let path = if flags.sequential {
+            let number = self.sequence_number(&parent);
+            Cow::Owned(format!("{}{number:010}", create.path))
+        } else {
+            create.path.clone()
+        };
+        if !path::is_valid(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.changes.get(self.db, &path).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if parent.stat.session().is_some() {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        parent.children += 1;
+        // At its end the count stops: a wrapped value is not larger, and servers only raise it.
+        parent.stat.child_created(parent_cversion, self.ask.zxid);
+        self.changes.put(self.db, parent_path, Some(parent));
+        let node = self.new_node(&path, create.data, &acl, flags.mode);
+        self.changes.put(self.db, &path, Some(node));
+        Ok(Txn::Create {
+            path,
+            data: create.data,
+            acl,
+            mode: flags.mode,
+            parent_cversion,
+        })
+    }
+
+    /// The number of creates below the parent so far, failed ones not counted.
+    fn sequence_number(&self, parent: &Node) -> i32 {
+        if self.mutants.has(Mutant::SequenceFromChildCount) {
+            return i32::try_from(parent.children).unwrap_or(i32::MAX);
+        }
+        parent.stat.cversion
+    }
+
+    fn new_node(&self, path: &str, data: Option<&[u8]>, acl: &[Acl], mode: CreateMode) -> Node {
+        let owner = owner(mode, self.ask.session).expect("flags allow no TTL");
+        Node {
+            stat: StoredStat::created(self.ask.zxid, self.ask.time, owner),
+            children: 0,
+            acl: Arc::from(acl),
+            prefix: Prefix::new(path, data),
+        }
+    }
+
+    fn delete(&mut self, path: Path<'a>, version: i32) -> Prepared<'a> {
+        self.session()?;
+        let parent_path = path::deletable_parent(&path).ok_or(ErrorCode::BadArguments)?;
+        let parent = self.node(parent_path)?;
+        self.allowed(&parent, perms::DELETE)?;
+        let node = self.node(&path)?;
+        next_version(node.stat.version, version)?;
+        if node.children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(&path, parent_path);
+        Ok(Txn::Delete { path })
+    }
+
+    /// The sweeper's delete: neither permission nor version, but only what no session owns.
+    pub(super) fn delete_container(&mut self) -> Prepared<'a> {
+        let path = core::str::from_utf8(self.ask.body).map_err(|_| ErrorCode::MarshallingError)?;
+        let parent_path = path::deletable_parent(path).ok_or(ErrorCode::BadArguments)?;
+        let node = self.node(path)?;
+        if node.children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if node.stat.session().is_some() {
+            return Err(ErrorCode::BadVersion);
+        }
+        self.remove(path, parent_path);
+        Ok(Txn::Delete { path: path.into() })
+    }
+
+    /// A node goes, its parent notes when. The count of creates stays.
+    fn remove(&mut self, path: &str, parent_path: &str) {
+        self.changes.put(self.db, path, None);
+        let mut parent = self
+            .changes
+            .get(self.db, parent_path)
+            .expect("a node has a parent");
+        parent.children = parent
+            .children
+            .checked_sub(1)
+            .expect("a parent counts its children");
+        parent.stat.pzxid = self.ask.zxid.0;
+        self.changes.put(self.db, parent_path, Some(parent));
+    }
+
+    fn set_data(&mut self, path: Path<'a>, data: Option<&'a [u8]>, version: i32) -> Prepared<'a> {
+        self.session()?;
+        let mut node = self.valid_node(&path)?;
+        self.allowed(&node, perms::WRITE)?;
+        let version = next_version(node.stat.version, version)?;
+        node.stat.version = version;
+        node.stat.mzxid = self.ask.zxid.0;
+        node.stat.mtime = self.ask.time.0;
+        node.prefix = Prefix::new(path::canonical(&path), data);
+        self.changes.put(self.db, &path, Some(node));
+        Ok(Txn::SetData {
+            path,
+            data,
+            version,
+        })
+    }
+
+    pub(super) fn set_acl(
+        &mut self,
+        path: Path<'a>,
+        acl: Option<Vec<Acl>>,
+        version: i32,
+    ) -> Prepared<'a> {
+        self.session()?;
+        if !path::is_valid(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let acl = acl::resolve(&acl.unwrap_or_default(), self.ask.identities)?;
+        let mut node = self.node(&path)?;
+        self.allowed(&node, perms::ADMIN)?;
+        let version = next_version(node.stat.aversion, version)?;
+        node.stat.aversion = version;
+        node.acl = Arc::from(acl.as_slice());
+        self.changes.put(self.db, &path, Some(node));
+        Ok(Txn::SetAcl { path, acl, version })
+    }
+
+    /// Changes nothing, but its transaction carries a version as ZooKeeper's does.
+    fn check(&self, path: Path<'a>, version: i32) -> Prepared<'a> {
+        self.session()?;
+        let node = self.valid_node(&path)?;
+        self.allowed(&node, perms::READ)?;
+        let version = next_version(node.stat.version, version)?;
+        Ok(Txn::Check { path, version })
+    }
+
+    pub(super) fn create_session(&self, timeout_ms: i32) -> Prepared<'a> {
+        self.session()?;
+        Ok(Txn::CreateSession { timeout_ms })
+    }
+
+    /// Takes the session's ephemerals with it, proposed ones included.
+    pub(super) fn close_session(&mut self) -> Prepared<'a> {
+        self.session()?;
+        let ephemerals = self.changes.ephemerals_of(self.db, self.ask.session);
+        for path in &ephemerals {
+            self.remove(path, path::parent(path));
+        }
+        let paths = ephemerals
+            .iter()
+            .map(|path| Cow::Owned((**path).into()))
+            .collect();
+        Ok(Txn::CloseSession { paths: Some(paths) })
+    }
+
+    /// All operations or none. Fails as a whole only if it is not a multi that clients may send.
+    pub(super) fn multi(&mut self, ops: Vec<Request<'a>>) -> Prepared<'a> {
+        let ops = ops.into_iter().map(admit).collect::<Result<Vec<_>, _>>()?;
+        self.changes.checkpoint();
+        let mut failed = false;
+        let mut subs = Vec::with_capacity(ops.len());
+        for op in ops {
+            let kind = op.op();
+            let refused = |error: ErrorCode| SubTxn {
+                kind: op::ERROR,
+                txn: Txn::Error { code: error.code() },
+            };
+            subs.push(if failed {
+                refused(ErrorCode::RuntimeInconsistency)
+            } else {
+                match self.write(op) {
+                    Ok(txn) => SubTxn { kind, txn },
+                    Err(error) => {
+                        failed = true;
+                        refused(error)
+                    }
+                }
+            });
+        }
+        if failed {
+            self.changes.take_back();
+        } else {
+            self.changes.keep();
+        }
+        Ok(Txn::Multi(subs))
+    }
+
+    fn session(&self) -> Result<(), ErrorCode> {
+        self.ask.refuse.map_or(Ok(()), Err)
+    }
+
+    fn node(&self, path: &str) -> Result<Node, ErrorCode> {
+        self.changes.get(self.db, path).ok_or(ErrorCode::NoNode)
+    }
+
+    fn valid_node(&self, path: &str) -> Result<Node, ErrorCode> {
+        if path::is_valid(path) {
+            self.node(path)
+        } else {
+            Err(ErrorCode::BadArguments)
+        }
+    }
+
+    fn allowed(&self, node: &Node, mask: i32) -> Result<(), ErrorCode> {
+        let allowed = acl::allows(&node.acl, mask, self.ask.identities);
+        if allowed {
+            Ok(())
+        } else {
+            Err(ErrorCode::NoAuth)
+        }
+    }
+}
+
+/// What the flags of a create mean for the operation that carries them.
+#[derive(Clone, Copy)]
+struct Flags {
+    sequential: bool,
+    mode: CreateMode,
+}
+
+impl Flags {
+    /// TTL nodes are refused as in a ZooKeeper with its defaults (`extendedTypesEnabled` off), and
+    /// createTTL makes nothing else.
+    fn read(flags: i32, op: CreateOp) -> Result<Self, ErrorCode> {
+        let (ephemeral, sequential) = match flags {
+            0 | 4 => (false, false),
+            1 => (true, false),
+            2 => (false, true),
+            3 => (true, true),
+            5 | 6 => return Err(ErrorCode::Unimplemented),
+            _ => return Err(ErrorCode::BadArguments),
+        };
+        let mode = match op {
+            CreateOp::Ttl(_) => return Err(ErrorCode::BadArguments),
+            CreateOp::Container => CreateMode::Container,
+            CreateOp::Create | CreateOp::Create2 if ephemeral => CreateMode::Ephemeral,
+            CreateOp::Create | CreateOp::Create2 => CreateMode::Persistent,
+        };
+        Ok(Self { sequential, mode })
+    }
+}
+
+/// Inside a multi, the flags of a create have a say in which operation it is. Java decides this
+/// while it reads the request, so impossible ones make the whole request unreadable.
+fn admit(request: Request<'_>) -> Result<Request<'_>, ErrorCode> {
+    let Request::Create {
+        kind,
+        path,
+        data,
+        acl,
+        flags,
+    } = request
+    else {
+        return Ok(request);
+    };
+    let kind = match (kind, flags) {
+        (CreateOp::Ttl(ttl), 5 | 6) => CreateOp::Ttl(ttl),
+        (_, 4) => CreateOp::Container,
+        // A flag that no create knows is found out by the checks of a plain one.
+        (CreateOp::Ttl(_), _) => CreateOp::Create,
+        (kind, 0..=3) => kind,
+        _ => return Err(ErrorCode::MarshallingError),
+    };
+    Ok(Request::Create {
+        kind,
+        path,
+        data,
+        acl,
+        flags,
+    })
+}
+
+/// The version after a write that expects the current one to be `expected`. -1 is skipped, because
+/// it would match everything.
+pub(super) const fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected != ANY_VERSION && expected != current {
+        return Err(ErrorCode::BadVersion);
+    }
+    let next = current.wrapping_add(1);
+    Ok(if next == ANY_VERSION { 0 } else { next })
+}
