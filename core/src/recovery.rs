@@ -134,3 +134,84 @@ impl Recovery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::ids::SessionId;
+    use crate::time::WallMs;
+    use crate::wire::records::op;
+    use crate::wire::txn::Txn;
+
+    fn record(zxid: i64, digest: Option<u64>) -> Bytes {
+        let header = TxnHeader {
+            session: SessionId(zxid),
+            cxid: 0,
+            zxid: Zxid(zxid),
+            time: WallMs(0),
+            kind: op::CREATE_SESSION,
+        };
+        let txn = Txn::CreateSession { timeout_ms: 9_000 };
+        let mut out = Vec::new();
+        TxnRecord {
+            header,
+            txn,
+            digest,
+        }
+        .encode(&mut out);
+        out.into()
+    }
+
+    #[test]
+    fn a_log_is_replayed_over_a_snapshot() {
+        let mut snapshot = Database::new(1, Mutants::NONE);
+        snapshot.set_applied(Zxid(2));
+        let mut recovery = Recovery::from_snapshot(snapshot);
+        for zxid in [1, 2, 3, 4, 4] {
+            recovery.replay(record(zxid, Some(0x51c6_d660))).unwrap();
+        }
+        assert_eq!((recovery.zxid(), recovery.replayed()), (Zxid(4), 2));
+        assert_eq!(recovery.digest_mismatches(), 0);
+        let found = recovery.finish(Epoch(2), Epoch(1));
+        assert_eq!((found.accepted, found.current), (Epoch(2), Epoch(1)));
+        assert!(
+            found
+                .database
+                .sessions()
+                .keys()
+                .eq([&SessionId(3), &SessionId(4)])
+        );
+        let recent: Vec<_> = found.recent.iter().map(|entry| entry.zxid).collect();
+        assert_eq!(recent, [Zxid(3), Zxid(4)]);
+    }
+
+    #[test]
+    fn a_wrong_digest_is_counted() {
+        let mut recovery = Recovery::fresh(1, Mutants::NONE);
+        recovery.replay(record(1, None)).unwrap();
+        recovery.replay(record(2, Some(1))).unwrap();
+        assert_eq!(recovery.digest_mismatches(), 1);
+    }
+
+    #[test]
+    fn an_unreadable_record_is_named() {
+        let mut recovery = Recovery::fresh(1, Mutants::NONE);
+        recovery.replay(record(5, None)).unwrap();
+        let whole = record(6, None);
+        let error = recovery.replay(whole.slice(..34)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "transaction 0x6 of type -10 (34 bytes) can not be read: ends inside a field"
+        );
+        let error = recovery.replay(whole.slice(..9)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the transaction after 0x5 (9 bytes) can not be read: ends inside a field"
+        );
+        assert_eq!(recovery.zxid(), Zxid(5));
+        recovery.replay(whole).unwrap();
+    }
+}
