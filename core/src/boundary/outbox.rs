@@ -63,7 +63,9 @@ impl Outbox {
     pub(crate) fn reply(&mut self, conn: ConnId, fill: impl FnOnce(&mut Vec<u8>)) {
         let span = self.write(fill);
         match self.actions.last_mut() {
-            Some(Action::Reply { conn: last, bytes }) if *last == conn && bytes.end == span.start => {
+            Some(Action::Reply { conn: last, bytes })
+                if *last == conn && bytes.end == span.start =>
+            {
                 bytes.end = span.end;
             }
             _ => self.actions.push(Action::Reply { conn, bytes: span }),

@@ -17,7 +17,10 @@ impl Alarms {
     }
 
     pub(super) fn cancel(&mut self, due: Instant, conn: ConnId) {
-        assert!(self.entries.remove(&(due, conn)), "{conn:?} has no alarm at {due:?}");
+        assert!(
+            self.entries.remove(&(due, conn)),
+            "{conn:?} has no alarm at {due:?}"
+        );
     }
 
     /// Removes and returns the first entry that is due.

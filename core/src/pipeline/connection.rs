@@ -50,7 +50,12 @@ pub(super) enum Pending {
     /// Went upstream. The body is the reply's.
     Sync { xid: i32, path: Vec<u8> },
     /// Not carried out before those in front of it.
-    Parked { xid: i32, op: i32, body: Vec<u8>, identities: Arc<[Id]> },
+    Parked {
+        xid: i32,
+        op: i32,
+        body: Vec<u8>,
+        identities: Arc<[Id]>,
+    },
     /// The whole frame, waiting for its turn.
     Done { frame: Vec<u8> },
     /// The same, after which the connection is closed.
@@ -179,33 +184,37 @@ impl Connection {
     /// Puts a whole reply, made from xid and operation, in the place of the oldest write.
     pub(super) fn finish_write(&mut self, encode: impl FnOnce(i32, i32) -> Vec<u8>) {
         let session = self.session().expect("who writes has a session");
-        let found = self.queue.iter_mut().find_map(|(pending, _)| match pending {
-            Pending::Write { xid, op, .. } => {
-                let (xid, op) = (*xid, *op);
-                Some((pending, xid, op))
-            }
-            _ => None,
-        });
+        let found = self
+            .queue
+            .iter_mut()
+            .find_map(|(pending, _)| match pending {
+                Pending::Write { xid, op, .. } => {
+                    let (xid, op) = (*xid, *op);
+                    Some((pending, xid, op))
+                }
+                _ => None,
+            });
         let (pending, xid, op) = found.expect("a write waits");
         let frame = encode(xid, op);
         *pending = if op == op::CLOSE_SESSION {
-            Pending::Last { frame, why: CloseReason::SessionClosed(session) }
+            Pending::Last {
+                frame,
+                why: CloseReason::SessionClosed(session),
+            }
         } else {
             Pending::Done { frame }
         };
     }
 
-    /// The same for the oldest sync.
+    /// The same for the oldest sync, from xid and body.
     pub(super) fn finish_sync(&mut self, encode: impl FnOnce(i32, &[u8]) -> Vec<u8>) {
-        let found = self.queue.iter_mut().find_map(|(pending, _)| match pending {
-            Pending::Sync { xid, path } => {
-                let frame = encode(*xid, path);
-                Some((pending, frame))
-            }
-            _ => None,
-        });
-        let (pending, frame) = found.expect("a sync waits");
-        *pending = Pending::Done { frame };
+        let is_sync = |p: &&mut (Pending, usize)| matches!(p.0, Pending::Sync { .. });
+        let (pending, _) = self.queue.iter_mut().find(is_sync).expect("a sync waits");
+        if let Pending::Sync { xid, path } = pending {
+            *pending = Pending::Done {
+                frame: encode(*xid, path),
+            };
+        }
     }
 
     /// Takes the write in front, whose reply may leave at once: its xid, operation and bytes.

@@ -198,21 +198,27 @@ impl Desk {
     }
 
     /// Sends from the front of the queue what waits for nothing any more.
-    fn send_ready(
-        &mut self,
-        c: &mut Connection,
-        ctx: &mut Serving<'_>,
-    ) -> Result<(), CloseReason> {
+    fn send_ready(&mut self, c: &mut Connection, ctx: &mut Serving<'_>) -> Result<(), CloseReason> {
         while ctx.out.len() < REPLY_BYTES_PER_TURN {
             let Some((pending, bytes)) = c.pop_ready() else {
                 return Ok(());
             };
             self.settle(bytes);
             match pending {
-                Pending::Parked { xid, op, body, identities } => {
+                Pending::Parked {
+                    xid,
+                    op,
+                    body,
+                    identities,
+                } => {
                     let session = c.session().expect("who asks has a session");
-                    let who = Who { conn: c.id, session, identities: &identities };
-                    ctx.out.reply(c.id, |out| self.answer(who, xid, op, &body, ctx.db, out));
+                    let who = Who {
+                        conn: c.id,
+                        session,
+                        identities: &identities,
+                    };
+                    ctx.out
+                        .reply(c.id, |out| self.answer(who, xid, op, &body, ctx.db, out));
                 }
                 Pending::Done { frame } => {
                     self.sent += 1;
@@ -277,7 +283,9 @@ impl Desk {
             unknown => {
                 let why = CloseReason::OperationUnknown(unknown);
                 let error = ErrorCode::Unimplemented;
-                self.send_last(c, why, ctx, |out| put_header(header.xid, NO_ZXID, error, out))
+                self.send_last(c, why, ctx, |out| {
+                    put_header(header.xid, NO_ZXID, error, out)
+                })
             }
         }
     }
@@ -285,9 +293,15 @@ impl Desk {
     // ----- upstream -----
 
     fn submit_write(&mut self, c: &mut Connection, header: RequestHeader, body: &[u8]) {
-        let Phase::Open(session) = c.phase else { unreachable!("only open sessions write") };
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions write")
+        };
         let is_close = header.op == op::CLOSE_SESSION;
-        let cxid = if session.is_renewed { self.number() } else { header.xid };
+        let cxid = if session.is_renewed {
+            self.number()
+        } else {
+            header.xid
+        };
         let body = if is_close { Vec::new() } else { body.to_vec() };
         let bytes = body.len();
         self.upstream.push(Upstream::Request {
@@ -297,7 +311,15 @@ impl Desk {
             body,
             identities: c.identities.clone(),
         });
-        self.push(c, Pending::Write { xid: header.xid, cxid, op: header.op }, bytes);
+        self.push(
+            c,
+            Pending::Write {
+                xid: header.xid,
+                cxid,
+                op: header.op,
+            },
+            bytes,
+        );
         if is_close {
             c.phase = Phase::Draining(session);
         }
@@ -314,14 +336,10 @@ impl Desk {
         self.server_byte | (self.next_number & 0xff_ffff)
     }
 
-    fn submit_sync(
-        &mut self,
-        c: &mut Connection,
-        xid: i32,
-        body: &[u8],
-        ctx: &mut Serving<'_>,
-    ) {
-        let Phase::Open(session) = c.phase else { unreachable!("only open sessions sync") };
+    fn submit_sync(&mut self, c: &mut Connection, xid: i32, body: &[u8], ctx: &mut Serving<'_>) {
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions sync")
+        };
         let Ok(Request::Sync { path }) = Request::decode(op::SYNC, body) else {
             let (zxid, error) = (ctx.db.applied(), ErrorCode::MarshallingError);
             return self.send_in_turn(c, ctx, |out| put_header(xid, zxid, error, out));
@@ -351,7 +369,8 @@ impl Desk {
         if let Some((xid, op, bytes)) = c.pop_write_in_front() {
             self.settle(bytes);
             self.sent += 1;
-            ctx.out.reply(c.id, |out| put_outcome(xid, op, zxid, outcome, out));
+            ctx.out
+                .reply(c.id, |out| put_outcome(xid, op, zxid, outcome, out));
             return;
         }
         c.finish_write(|xid, op| {
@@ -386,16 +405,30 @@ impl Desk {
     ) {
         let RequestHeader { xid, op } = header;
         let session = c.session().expect("who asks has a session");
-        let who = Who { conn: c.id, session, identities: &c.identities };
+        let who = Who {
+            conn: c.id,
+            session,
+            identities: &c.identities,
+        };
         if c.is_idle() {
-            ctx.out.reply(c.id, |out| self.answer(who, xid, op, body, ctx.db, out));
+            ctx.out
+                .reply(c.id, |out| self.answer(who, xid, op, body, ctx.db, out));
         } else if self.mutants.has(Mutant::OwnWriteNotSeen) {
             let mut frame = Vec::new();
             self.answer(who, xid, op, body, ctx.db, &mut frame);
             self.push(c, Pending::Done { frame }, 0);
         } else {
             let identities = c.identities.clone();
-            self.push(c, Pending::Parked { xid, op, body: body.to_vec(), identities }, body.len());
+            self.push(
+                c,
+                Pending::Parked {
+                    xid,
+                    op,
+                    body: body.to_vec(),
+                    identities,
+                },
+                body.len(),
+            );
         }
     }
 
@@ -418,7 +451,12 @@ impl Desk {
                 put_header(xid, zxid, result.err().unwrap_or(ErrorCode::Ok), out);
             }
             _ => put_answer(xid, zxid, out, |out| {
-                let read = Read { session: who.session, identities: who.identities, op, body };
+                let read = Read {
+                    session: who.session,
+                    identities: who.identities,
+                    op,
+                    body,
+                };
                 let answer = reads::answer(db, read, out);
                 if let Some((kind, path)) = answer.watch {
                     self.watches.add(kind, &path, who.conn);
@@ -437,12 +475,20 @@ impl Desk {
         db: &Database,
         out: &mut Vec<u8>,
     ) -> Result<(), ErrorCode> {
-        let Ok(Request::SetWatches { relative, data, exist, child }) =
-            Request::decode(op::SET_WATCHES, body)
+        let Ok(Request::SetWatches {
+            relative,
+            data,
+            exist,
+            child,
+        }) = Request::decode(op::SET_WATCHES, body)
         else {
             return Err(ErrorCode::MarshallingError);
         };
-        let lists = [(Rewatch::Data, data), (Rewatch::Exist, exist), (Rewatch::Child, child)];
+        let lists = [
+            (Rewatch::Data, data),
+            (Rewatch::Exist, exist),
+            (Rewatch::Child, child),
+        ];
         for (watch, paths) in lists {
             for path in paths {
                 match reads::rewatch(db, watch, &path, relative) {
@@ -475,7 +521,9 @@ impl Desk {
             _ => false,
         };
         if is_accepted {
-            self.send_in_turn(c, ctx, |out| put_header(xid, Zxid::ZERO, ErrorCode::Ok, out));
+            self.send_in_turn(c, ctx, |out| {
+                put_header(xid, Zxid::ZERO, ErrorCode::Ok, out)
+            });
             return Ok(());
         }
         let error = ErrorCode::AuthFailed;
@@ -514,7 +562,9 @@ impl Desk {
             ctx.out.reply(c.id, fill);
             return Err(why);
         }
-        let Phase::Open(session) = c.phase else { unreachable!("only open sessions are read") };
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions are read")
+        };
         c.phase = Phase::Draining(session);
         let mut frame = Vec::new();
         fill(&mut frame);

@@ -98,7 +98,9 @@ impl Clients {
     }
 
     fn connection(&mut self, conn: ConnId) -> &mut Connection {
-        self.connections.get_mut(&conn).expect("its bytes are being handled")
+        self.connections
+            .get_mut(&conn)
+            .expect("its bytes are being handled")
     }
 
     /// Decides a ConnectRequest as far as this server can, in ZooKeeper's order.
@@ -112,30 +114,53 @@ impl Clients {
         if is_renewed && !hello.is_owner {
             return self.refuse_session(conn, hello.session, hello.read_only, ctx);
         }
-        let timeout_ms = hello.timeout_ms.clamp(self.timeout_min_ms, self.timeout_max_ms);
-        let id = if is_renewed { hello.session } else { self.new_session_id(ctx) };
+        let timeout_ms = hello
+            .timeout_ms
+            .clamp(self.timeout_min_ms, self.timeout_max_ms);
+        let id = if is_renewed {
+            hello.session
+        } else {
+            self.new_session_id(ctx)
+        };
         if let Some(&older) = self.by_session.get(&id) {
             self.close(older, CloseReason::SessionTakenOver(id), ctx.out);
         }
-        let session = Session { id, timeout_ms, is_renewed, read_only: hello.read_only };
+        let session = Session {
+            id,
+            timeout_ms,
+            is_renewed,
+            read_only: hello.read_only,
+        };
         let c = self.connection(conn);
-        assert!(matches!(c.phase, Phase::Fresh), "one handshake for each connection");
+        assert!(
+            matches!(c.phase, Phase::Fresh),
+            "one handshake for each connection"
+        );
         c.phase = Phase::Connecting(session);
         let identities = c.identities.clone();
         self.by_session.insert(id, conn);
         self.desk.begin_handshake();
         self.desk.upstream.push(if is_renewed {
-            Upstream::Revalidate { session: id, timeout_ms }
+            Upstream::Revalidate {
+                session: id,
+                timeout_ms,
+            }
         } else {
             let body = timeout_ms.to_be_bytes().to_vec();
-            Upstream::Request { session: id, cxid: 0, op: op::CREATE_SESSION, body, identities }
+            Upstream::Request {
+                session: id,
+                cxid: 0,
+                op: op::CREATE_SESSION,
+                body,
+                identities,
+            }
         });
     }
 
     /// An id that no session has. A clock that was set back could make one again.
     fn new_session_id(&mut self, ctx: &Serving<'_>) -> SessionId {
         loop {
-            let id = self.session_ids.next();
+            let id = self.session_ids.allocate();
             if !ctx.db.sessions().contains_key(&id) && !self.by_session.contains_key(&id) {
                 return id;
             }
@@ -223,6 +248,7 @@ impl Clients {
 
     fn respond(&mut self, conn: ConnId, response: &ConnectResponse, ctx: &mut Serving<'_>) {
         self.desk.sent += 1;
-        ctx.out.reply(conn, |out| put_frame(out, |out| response.encode(out)));
+        ctx.out
+            .reply(conn, |out| put_frame(out, |out| response.encode(out)));
     }
 }

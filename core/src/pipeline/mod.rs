@@ -34,8 +34,8 @@ use crate::config::Config;
 use crate::database::{Change, Database, Outcome};
 use crate::ids::{ConnId, SessionId};
 use crate::limits::{
-    CLIENT_HELD_BYTES_MAX, CLIENT_OUTSTANDING_BYTES_MAX, PROPOSALS_OUTSTANDING_MAX, REPLY_BYTES_PER_TURN,
-    REQUESTS_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
+    CLIENT_HELD_BYTES_MAX, CLIENT_OUTSTANDING_BYTES_MAX, PROPOSALS_OUTSTANDING_MAX,
+    REPLY_BYTES_PER_TURN, REQUESTS_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
 };
 use crate::mutants::Mutant;
 use crate::session::id::SessionIds;
@@ -90,9 +90,14 @@ pub struct Clients {
 impl Clients {
     pub fn new(config: &Config, now: Now) -> Self {
         let ms = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
-        let (timeout_min_ms, timeout_max_ms) =
-            (ms(config.session_timeout_min), ms(config.session_timeout_max));
-        assert!(0 < timeout_min_ms && timeout_min_ms <= timeout_max_ms, "session timeout bounds");
+        let (timeout_min_ms, timeout_max_ms) = (
+            ms(config.session_timeout_min),
+            ms(config.session_timeout_max),
+        );
+        assert!(
+            0 < timeout_min_ms && timeout_min_ms <= timeout_max_ms,
+            "session timeout bounds"
+        );
         Self {
             serving: false,
             timeout_min_ms,
@@ -198,7 +203,10 @@ impl Clients {
         outcome: &Outcome,
         ctx: &mut Serving<'_>,
     ) {
-        let c = self.connections.get_mut(&conn).expect("a session's connection is known");
+        let c = self
+            .connections
+            .get_mut(&conn)
+            .expect("a session's connection is known");
         if !c.has_write(header.cxid, header.kind, outcome) {
             return;
         }
@@ -218,7 +226,10 @@ impl Clients {
         outcome: &Outcome,
         ctx: &mut Serving<'_>,
     ) {
-        let c = self.connections.get_mut(&conn).expect("a session's connection is known");
+        let c = self
+            .connections
+            .get_mut(&conn)
+            .expect("a session's connection is known");
         match c.phase {
             Phase::Connecting(_) => self.refuse(conn, ctx),
             Phase::Open(_) | Phase::Draining(_) => {
@@ -273,7 +284,10 @@ impl Clients {
     /// A connection's time may be up, unless it was heard from meanwhile.
     fn on_alarm(&mut self, conn: ConnId, ctx: &mut Serving<'_>) {
         let is_reading = self.wants_input();
-        let c = self.connections.get_mut(&conn).expect("alarms belong to connections");
+        let c = self
+            .connections
+            .get_mut(&conn)
+            .expect("alarms belong to connections");
         let mut due = c.idle_at();
         if due <= ctx.now.mono && !is_reading && c.session().is_some() {
             // It may have spoken; this server did not listen.
@@ -333,7 +347,11 @@ impl Clients {
 
     /// Answers what is ready and reads on, until something must be waited for.
     fn advance(&mut self, conn: ConnId, mut chunk: &[u8], ctx: &mut Serving<'_>) {
-        if self.connections.get(&conn).is_some_and(|c| matches!(c.phase, Phase::Fresh)) {
+        if self
+            .connections
+            .get(&conn)
+            .is_some_and(|c| matches!(c.phase, Phase::Fresh))
+        {
             self.greet(conn, &mut chunk, ctx);
         }
         let Some(c) = self.connections.get_mut(&conn) else {
@@ -355,7 +373,10 @@ impl Clients {
     /// Closes from this side.
     fn close(&mut self, conn: ConnId, why: CloseReason, out: &mut Outbox) {
         if self.forget(conn) {
-            out.push(Action::Close { whom: Whom::Client(conn), why });
+            out.push(Action::Close {
+                whom: Whom::Client(conn),
+                why,
+            });
         }
     }
 
@@ -385,5 +406,3 @@ impl Clients {
     }
 }
 
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,14 @@ pub(super) const NO_ZXID: Zxid = Zxid(-1);
 
 /// A frame with a header and no body.
 pub(super) fn put_header(xid: i32, zxid: Zxid, error: ErrorCode, out: &mut Vec<u8>) {
-    put_frame(out, |out| ReplyHeader { xid, zxid, error: error.code() }.write(out));
+    put_frame(out, |out| {
+        ReplyHeader {
+            xid,
+            zxid,
+            error: error.code(),
+        }
+        .write(out)
+    });
 }
 
 /// A frame whose body may turn out to be an error: then `fill` has appended nothing that stays.
@@ -31,10 +38,20 @@ pub(super) fn put_answer(
 ) {
     put_frame(out, |out| {
         let at = out.len();
-        ReplyHeader { xid, zxid, error: 0 }.write(out);
+        ReplyHeader {
+            xid,
+            zxid,
+            error: 0,
+        }
+        .write(out);
         if let Err(error) = fill(out) {
             out.truncate(at);
-            ReplyHeader { xid, zxid, error: error.code() }.write(out);
+            ReplyHeader {
+                xid,
+                zxid,
+                error: error.code(),
+            }
+            .write(out);
         }
     });
 }
@@ -42,15 +59,27 @@ pub(super) fn put_answer(
 /// A watch's event.
 pub(super) fn put_event(zxid: Zxid, kind: i32, path: &str, out: &mut Vec<u8>) {
     put_frame(out, |out| {
-        ReplyHeader { xid: xid::NOTIFICATION, zxid, error: 0 }.write(out);
-        WatcherEvent { kind, state: STATE_SYNC_CONNECTED, path: path.into() }.write(out);
+        ReplyHeader {
+            xid: xid::NOTIFICATION,
+            zxid,
+            error: 0,
+        }
+        .write(out);
+        WatcherEvent {
+            kind,
+            state: STATE_SYNC_CONNECTED,
+            path: path.into(),
+        }
+        .write(out);
     });
 }
 
 /// Can this be what came of operation `op`? `kind` is the transaction's type.
 pub(super) fn fits(op: i32, kind: i32, outcome: &Outcome) -> bool {
-    let is_create =
-        matches!(op, op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL);
+    let is_create = matches!(
+        op,
+        op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL
+    );
     match outcome {
         Outcome::Error(_) => kind == op::ERROR || kind == op || is_create,
         Outcome::Created { .. } => is_create,
@@ -75,7 +104,11 @@ pub(super) fn is_session_moved(outcome: &Outcome) -> bool {
 /// The reply to a write, from what became of it. `zxid` is the transaction's own.
 pub(super) fn put_outcome(xid: i32, op: i32, zxid: Zxid, outcome: &Outcome, out: &mut Vec<u8>) {
     put_frame(out, |out| {
-        let error = if let Outcome::Error(code) = outcome { *code } else { 0 };
+        let error = if let Outcome::Error(code) = outcome {
+            *code
+        } else {
+            0
+        };
         ReplyHeader { xid, zxid, error }.write(out);
         match outcome {
             Outcome::Created { path, stat } => {
@@ -104,9 +137,10 @@ pub(super) fn put_outcome(xid: i32, op: i32, zxid: Zxid, outcome: &Outcome, out:
 fn result_of(kind: i32, outcome: &Outcome) -> MultiResult<'_> {
     match outcome {
         Outcome::Created { path, .. } if kind == op::CREATE => MultiResult::Path(path.into()),
-        Outcome::Created { path, stat } => {
-            MultiResult::Created { path: path.into(), stat: *stat }
-        }
+        Outcome::Created { path, stat } => MultiResult::Created {
+            path: path.into(),
+            stat: *stat,
+        },
         Outcome::Deleted => MultiResult::Deleted,
         Outcome::DataSet { stat } => MultiResult::DataSet(*stat),
         Outcome::Checked => MultiResult::Checked,
@@ -115,9 +149,7 @@ fn result_of(kind: i32, outcome: &Outcome) -> MultiResult<'_> {
         Outcome::AclSet { .. }
         | Outcome::Multi(_)
         | Outcome::SessionCreated
-        | Outcome::SessionClosed => {
-            MultiResult::Error(ErrorCode::RuntimeInconsistency.code())
-        }
+        | Outcome::SessionClosed => MultiResult::Error(ErrorCode::RuntimeInconsistency.code()),
     }
 }
 
@@ -134,7 +166,11 @@ pub(super) struct Notifier<'a> {
 
 impl Listeners for Notifier<'_> {
     fn identities(&self, conn: ConnId) -> &[Id] {
-        &self.connections.get(&conn).expect("watches end with their connection").identities
+        &self
+            .connections
+            .get(&conn)
+            .expect("watches end with their connection")
+            .identities
     }
 
     fn notify(&mut self, conn: ConnId, event: i32, path: &str) {
@@ -145,6 +181,7 @@ impl Listeners for Notifier<'_> {
             late.push((conn, frame));
             return;
         }
-        self.out.reply(conn, |out| put_event(self.zxid, event, path, out));
+        self.out
+            .reply(conn, |out| put_event(self.zxid, event, path, out));
     }
 }

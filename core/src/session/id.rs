@@ -39,10 +39,12 @@ impl SessionIds {
     pub fn start(me: ServerId, now: WallMs) -> Self {
         let server = if me.0 == 0 { 1 } else { me.0 };
         let since_start = ((now.0 as u64) << 24) >> 8;
-        Self { next: (since_start | (server as u64) << 56) as i64 }
+        Self {
+            next: (since_start | (server as u64) << 56) as i64,
+        }
     }
 
-    pub fn next(&mut self) -> SessionId {
+    pub fn allocate(&mut self) -> SessionId {
         if self.next == CONTAINER_OWNER || self.next == 0 {
             self.next += 1;
         }
@@ -63,7 +65,10 @@ mod tests {
                 0x0100_0000_0000_0000,
                 b"\xf2\x2a\xcd\x4a\x97\xe6\x9d\x6d\x20\xa4\x9b\xb6\x38\xea\xdb\x38",
             ),
-            (1, b"\x05\x4c\xc7\x4a\x37\x32\x7d\xb2\x15\xe7\x02\xe2\x0c\x73\xf0\x05"),
+            (
+                1,
+                b"\x05\x4c\xc7\x4a\x37\x32\x7d\xb2\x15\xe7\x02\xe2\x0c\x73\xf0\x05",
+            ),
             (
                 0x0100_0011_474e_0000,
                 b"\xf0\x3e\xda\xd0\xbd\x9d\x4d\xf3\x4e\xc3\x00\x4c\xce\x84\x55\x51",
@@ -81,9 +86,15 @@ mod tests {
     #[test]
     fn ids_carry_server_and_time_and_count_up() {
         let mut ids = SessionIds::start(ServerId(3), WallMs(0x0198_aabb_ccdd));
-        assert_eq!(ids.next(), SessionId(0x0398_aabb_ccdd_0000));
-        assert_eq!(ids.next(), SessionId(0x0398_aabb_ccdd_0001));
-        assert_eq!(SessionIds::start(ServerId(0), WallMs(0)).next(), SessionId(1 << 56));
-        assert_eq!(SessionIds::start(ServerId(128), WallMs(0)).next(), SessionId(i64::MIN + 1));
+        assert_eq!(ids.allocate(), SessionId(0x0398_aabb_ccdd_0000));
+        assert_eq!(ids.allocate(), SessionId(0x0398_aabb_ccdd_0001));
+        assert_eq!(
+            SessionIds::start(ServerId(0), WallMs(0)).allocate(),
+            SessionId(1 << 56)
+        );
+        assert_eq!(
+            SessionIds::start(ServerId(128), WallMs(0)).allocate(),
+            SessionId(i64::MIN + 1)
+        );
     }
 }
