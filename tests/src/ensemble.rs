@@ -28,17 +28,16 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Vivarium, unless `VIVARIUM_TESTS_AGAINST=zookeeper` asks to validate the tests themselves.
+    /// Vivarium, unless `VIVARIUM_TESTS_AGAINST` asks to validate the tests themselves: by
+    /// `zookeeper`, or by a version like `3.9`.
     pub fn under_test() -> Self {
-        match std::env::var("VIVARIUM_TESTS_AGAINST").as_deref() {
-            Ok("zookeeper") => Self::ZooKeeper(
-                peers::zookeepers()
-                    .first()
-                    .expect("VIVARIUM_TESTS_AGAINST needs a ZooKeeper"),
-            ),
-            Ok(other) if other != "vivarium" => panic!("VIVARIUM_TESTS_AGAINST={other}"),
-            _ => Self::Vivarium,
+        let wanted = std::env::var("VIVARIUM_TESTS_AGAINST").unwrap_or_default();
+        if matches!(&*wanted, "" | "vivarium") {
+            return Self::Vivarium;
         }
+        let fits = |java: &&Java| wanted == "zookeeper" || java.version.starts_with(&wanted);
+        let java = peers::zookeepers().iter().find(fits);
+        Self::ZooKeeper(java.unwrap_or_else(|| panic!("no VIVARIUM_TESTS_AGAINST={wanted} here")))
     }
 
     pub fn is_vivarium(self) -> bool {
