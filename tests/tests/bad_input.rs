@@ -83,6 +83,8 @@ fn later_frames() -> Vec<Case> {
     use Answer::{Closed, Error, ErrorThenClosed};
     let head = |xid, op| Body::new().int(xid).int(op);
     let unknown = |xid, op| head(xid, op).string("/").int(0).frame();
+    // One create, whose path is longer than the frame.
+    let nonsense = head(8, 14).int(1).byte(0).int(-1).int(i32::MAX).raw(&[0xff; 40]);
     let path_too_long = head(5, 4).int(i32::MAX).raw(b"/a").frame();
     vec![
         case("oversized", length_only(1_048_576), Closed, "1048576"),
@@ -94,7 +96,7 @@ fn later_frames() -> Vec<Case> {
         case("check alone", unknown(6, 13), ErrorThenClosed(6, -6), "13"),
         case("getData without a path", head(7, 4).byte(0).byte(0).frame(), Error(7, -5), ""),
         case("path beyond the frame", path_too_long, Error(5, -5), ""),
-        case("multi of nonsense", head(8, 14).raw(&[0xff; 40]).frame(), Error(8, -5), ""),
+        case("multi of nonsense", nonsense.frame(), Error(8, -5), ""),
         case("create cut short", head(9, 1).string("/cut").int(9).frame(), Error(9, -5), ""),
     ]
 }
