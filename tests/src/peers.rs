@@ -151,7 +151,8 @@ fn debian_zookeeper() -> Option<Java> {
     let jar = Path::new("/usr/share/java/zookeeper.jar");
     let logger = "/usr/share/java/slf4j-simple.jar";
     let runs = || jar.exists() && succeeds(Command::new("java").arg("-version"));
-    if !runs() && !(apt_install(JAVA_PACKAGES) && runs()) {
+    let ready = runs() || (apt_install(JAVA_PACKAGES) && runs());
+    if !ready {
         return None;
     }
     // The version is in the name of a second jar beside this one.
@@ -234,7 +235,8 @@ fn kazoo_venv() -> Option<PathBuf> {
                 .arg(&venv),
         )
     };
-    if !create() && !(apt_install(PYTHON_PACKAGES) && create()) {
+    let ready = create() || (apt_install(PYTHON_PACKAGES) && create());
+    if !ready {
         return None;
     }
     let mut pip = Command::new(&python);

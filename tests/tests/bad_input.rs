@@ -23,7 +23,9 @@ const STRANGER: i64 = 99;
 
 /// The start of a TLS 1.2 ClientHello.
 fn client_hello() -> Vec<u8> {
-    let mut bytes = vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    let mut bytes = vec![
+        0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+    ];
     bytes.extend(0..=255_u8);
     bytes.extend(0..=249_u8);
     bytes
@@ -50,7 +52,12 @@ struct Case {
 }
 
 fn case(name: &'static str, bytes: Vec<u8>, answer: Answer, reason: &'static str) -> Case {
-    Case { name, bytes, answer, reason }
+    Case {
+        name,
+        bytes,
+        answer,
+        reason,
+    }
 }
 
 fn length_only(length: i32) -> Vec<u8> {
@@ -62,19 +69,56 @@ fn length_only(length: i32) -> Vec<u8> {
 /// Instead of a connect request.
 fn first_frames() -> Vec<Case> {
     use Answer::Closed;
-    let password_too_long = Body::new().int(0).long(0).int(9_000).long(0).int(i32::MAX).frame();
-    let password_negative = Body::new().int(0).long(0).int(9_000).long(0).int(-7).frame();
+    let password_too_long = Body::new()
+        .int(0)
+        .long(0)
+        .int(9_000)
+        .long(0)
+        .int(i32::MAX)
+        .frame();
+    let password_negative = Body::new()
+        .int(0)
+        .long(0)
+        .int(9_000)
+        .long(0)
+        .int(-7)
+        .frame();
     vec![
         case("HTTP", HTTP.to_vec(), Closed, "frame"),
         case("TLS", client_hello(), Closed, "frame"),
         case("oversized", length_only(1_048_576), Closed, "1048576"),
-        case("largest length", length_only(i32::MAX), Closed, "2147483647"),
+        case(
+            "largest length",
+            length_only(i32::MAX),
+            Closed,
+            "2147483647",
+        ),
         case("negative length", length_only(-1), Closed, "-1"),
-        case("smallest length", length_only(i32::MIN), Closed, "-2147483648"),
+        case(
+            "smallest length",
+            length_only(i32::MIN),
+            Closed,
+            "-2147483648",
+        ),
         case("empty frame", Body::new().frame(), Closed, "malformed"),
-        case("short connect request", Body::new().int(0).long(0).frame(), Closed, "malformed"),
-        case("password beyond the frame", password_too_long, Closed, "malformed"),
-        case("password of negative length", password_negative, Closed, "malformed"),
+        case(
+            "short connect request",
+            Body::new().int(0).long(0).frame(),
+            Closed,
+            "malformed",
+        ),
+        case(
+            "password beyond the frame",
+            password_too_long,
+            Closed,
+            "malformed",
+        ),
+        case(
+            "password of negative length",
+            password_negative,
+            Closed,
+            "malformed",
+        ),
     ]
 }
 
@@ -84,20 +128,50 @@ fn later_frames() -> Vec<Case> {
     let head = |xid, op| Body::new().int(xid).int(op);
     let unknown = |xid, op| head(xid, op).string("/").int(0).frame();
     // One create, whose path is longer than the frame.
-    let nonsense = head(8, 14).int(1).byte(0).int(-1).int(i32::MAX).raw(&[0xff; 40]);
+    let nonsense = head(8, 14)
+        .int(1)
+        .byte(0)
+        .int(-1)
+        .int(i32::MAX)
+        .raw(&[0xff; 40]);
     let path_too_long = head(5, 4).int(i32::MAX).raw(b"/a").frame();
     vec![
         case("oversized", length_only(1_048_576), Closed, "1048576"),
         case("negative length", length_only(-1), Closed, "-1"),
         case("empty frame", Body::new().frame(), Closed, "malformed"),
-        case("short header", Body::new().int(1).frame(), Closed, "malformed"),
-        case("operation 999", unknown(3, 999), ErrorThenClosed(3, -6), "999"),
-        case("operation -77", unknown(4, -77), ErrorThenClosed(4, -6), "-77"),
+        case(
+            "short header",
+            Body::new().int(1).frame(),
+            Closed,
+            "malformed",
+        ),
+        case(
+            "operation 999",
+            unknown(3, 999),
+            ErrorThenClosed(3, -6),
+            "999",
+        ),
+        case(
+            "operation -77",
+            unknown(4, -77),
+            ErrorThenClosed(4, -6),
+            "-77",
+        ),
         case("check alone", unknown(6, 13), ErrorThenClosed(6, -6), "13"),
-        case("getData without a path", head(7, 4).byte(0).byte(0).frame(), Error(7, -5), ""),
+        case(
+            "getData without a path",
+            head(7, 4).byte(0).byte(0).frame(),
+            Error(7, -5),
+            "",
+        ),
         case("path beyond the frame", path_too_long, Error(5, -5), ""),
         case("multi of nonsense", nonsense.frame(), Error(8, -5), ""),
-        case("create cut short", head(9, 1).string("/cut").int(9).frame(), Error(9, -5), ""),
+        case(
+            "create cut short",
+            head(9, 1).string("/cut").int(9).frame(),
+            Error(9, -5),
+            "",
+        ),
     ]
 }
 
@@ -117,15 +191,28 @@ fn expect(stream: &mut TcpStream, case: &Case) {
         let mut fields = Fields::new(&reply);
         assert_eq!((fields.int(), fields.long()).0, xid, "{}", case.name);
         assert_eq!(fields.int(), error, "{}", case.name);
-        assert!(fields.rest().is_empty(), "{}: an error has no body", case.name);
+        assert!(
+            fields.rest().is_empty(),
+            "{}: an error has no body",
+            case.name
+        );
     }
     if let Answer::Error(..) = case.answer {
         let ping = Body::new().int(-2).int(11).frame();
         stream.write_all(&ping).expect(case.name);
         let reply = vivarium_tests::client::read_frame(stream).expect(case.name);
-        assert_eq!(Fields::new(&reply).int(), -2, "{}: the connection goes on", case.name);
+        assert_eq!(
+            Fields::new(&reply).int(),
+            -2,
+            "{}: the connection goes on",
+            case.name
+        );
     } else {
-        assert!(closes_silently(stream), "{}: the connection stays open", case.name);
+        assert!(
+            closes_silently(stream),
+            "{}: the connection stays open",
+            case.name
+        );
     }
 }
 
@@ -138,9 +225,14 @@ fn assert_logged(ensemble: &Ensemble, id: i64, peer: SocketAddr, name: &str, rea
     let found = wait::poll(limit, || {
         let log = ensemble.log(id);
         let mut lines = log.lines().filter(|line| line.contains(&peer));
-        lines.any(|line| line.to_lowercase().contains(reason)).then_some(())
+        lines
+            .any(|line| line.to_lowercase().contains(reason))
+            .then_some(())
     });
-    assert!(found.is_some(), "{name}: the log of server {id} has no {reason:?} about {peer}");
+    assert!(
+        found.is_some(),
+        "{name}: the log of server {id} has no {reason:?} about {peer}"
+    );
 }
 
 /// What must not change while others send nonsense.
@@ -152,13 +244,23 @@ struct Calm {
 
 impl Calm {
     fn before(ensemble: &Ensemble) -> Self {
-        let mut witnesses: Vec<_> = ensemble.ids().iter().map(|id| ensemble.client(*id)).collect();
+        let mut witnesses: Vec<_> = ensemble
+            .ids()
+            .iter()
+            .map(|id| ensemble.client(*id))
+            .collect();
         for (number, witness) in witnesses.iter_mut().enumerate() {
             let path = format!("/witness-{number}");
-            witness.create(&path, b"", flag::EPHEMERAL).expect("a write is answered");
+            witness
+                .create(&path, b"", flag::EPHEMERAL)
+                .expect("a write is answered");
         }
         let epoch = witnesses[0].last_zxid() >> 32;
-        Self { modes: modes(ensemble), epoch, witnesses }
+        Self {
+            modes: modes(ensemble),
+            epoch,
+            witnesses,
+        }
     }
 
     /// The same connections still work, nobody changed its role, the leader reigns on.
@@ -175,7 +277,11 @@ impl Calm {
 }
 
 fn modes(ensemble: &Ensemble) -> BTreeMap<i64, Option<String>> {
-    ensemble.ids().into_iter().map(|id| (id, ensemble.mode(id))).collect()
+    ensemble
+        .ids()
+        .into_iter()
+        .map(|id| (id, ensemble.mode(id)))
+        .collect()
 }
 
 #[test]
@@ -198,8 +304,14 @@ fn bad_frames_from_clients() {
             }
             let mut stream = open(address).expect("the port is open");
             let peer = stream.local_addr().expect("connected");
-            let new = Session { id: 0, password: vec![0; 16], timeout_ms: 9_000 };
-            stream.write_all(&connect_request(&new, 0).frame()).expect("sent");
+            let new = Session {
+                id: 0,
+                password: vec![0; 16],
+                timeout_ms: 9_000,
+            };
+            stream
+                .write_all(&connect_request(&new, 0).frame())
+                .expect("sent");
             vivarium_tests::client::read_frame(&mut stream).expect("a session");
             stream.write_all(&case.bytes).expect("sent");
             expect(&mut stream, &case);
@@ -214,9 +326,20 @@ fn frames_cut_short_by_the_end_of_the_connection() {
     let mut ensemble = Plan::new("cut-frames", 1).start();
     let mut calm = Calm::before(&ensemble);
     let address = ensemble.client_address(1);
-    let new = Session { id: 0, password: vec![0; 16], timeout_ms: 9_000 };
+    let new = Session {
+        id: 0,
+        password: vec![0; 16],
+        timeout_ms: 9_000,
+    };
     let connect = connect_request(&new, 0).frame();
-    let create = Body::new().int(1).int(1).string("/cut").buffer(b"x").open_acl().int(0).frame();
+    let create = Body::new()
+        .int(1)
+        .int(1)
+        .string("/cut")
+        .buffer(b"x")
+        .open_acl()
+        .int(0)
+        .frame();
     let whole = [connect, create].concat();
     for length in 0..whole.len() {
         let mut stream = open(address).expect("the port is open");
@@ -227,14 +350,19 @@ fn frames_cut_short_by_the_end_of_the_connection() {
     }
     calm.check(&mut ensemble, "frames cut short");
     let mut client = ensemble.client(1);
-    assert_eq!(client.exists("/cut", false).expect("a read is answered"), None);
+    assert_eq!(
+        client.exists("/cut", false).expect("a read is answered"),
+        None
+    );
     // The whole of it takes effect even if nobody waits for the answer.
     let mut stream = open(address).expect("the port is open");
     stream.write_all(&whole).expect("sent");
     drop(stream);
-    wait::until("the whole frame takes effect", Duration::from_secs(10), || {
-        client.exists("/cut", false).expect("a read is answered")
-    });
+    wait::until(
+        "the whole frame takes effect",
+        Duration::from_secs(10),
+        || client.exists("/cut", false).expect("a read is answered"),
+    );
 }
 
 #[test]
@@ -242,10 +370,23 @@ fn a_frame_of_the_largest_length_is_served() {
     let ensemble = Plan::new("largest-frame", 1).start();
     let mut client = ensemble.client(1);
     // Header, path, data's length, ACL and flags take the rest of the 1,048,575 bytes.
-    let overhead = Body::new().int(0).int(0).string("/big").int(0).open_acl().int(0).bytes().len();
+    let overhead = Body::new()
+        .int(0)
+        .int(0)
+        .string("/big")
+        .int(0)
+        .open_acl()
+        .int(0)
+        .bytes()
+        .len();
     let data = vec![b'x'; 1_048_575 - overhead];
-    client.create("/big", &data, flag::PERSISTENT).expect("the largest frame");
-    assert_eq!(client.get("/big", false).expect("a read is answered").0, data);
+    client
+        .create("/big", &data, flag::PERSISTENT)
+        .expect("the largest frame");
+    assert_eq!(
+        client.get("/big", false).expect("a read is answered").0,
+        data
+    );
     let session = client.session().clone();
     let data = vec![b'x'; 1_048_576 - overhead];
     let refused = client.create("/fat", &data, flag::PERSISTENT);
@@ -261,19 +402,34 @@ fn wrong_passwords_and_sessions() {
     let good = owner.session().clone();
     let mut bad = good.clone();
     bad.password[7] ^= 1;
-    let unknown = Session { id: 0x7777_0000_0001, ..good.clone() };
-    let empty = Session { password: Vec::new(), ..good.clone() };
+    let unknown = Session {
+        id: 0x7777_0000_0001,
+        ..good.clone()
+    };
+    let empty = Session {
+        password: Vec::new(),
+        ..good.clone()
+    };
     for id in ensemble.ids() {
         for session in [&bad, &unknown, &empty] {
             let refused = Client::resume(ensemble.client_address(id), session, 0);
-            assert!(matches!(refused, Err(Failure::Refused(-112))), "server {id}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Failure::Refused(-112))),
+                "server {id}: {refused:?}"
+            );
         }
         let ahead = Client::resume(ensemble.client_address(id), &good, i64::MAX);
-        assert!(matches!(ahead, Err(Failure::Lost(_))), "server {id}: {ahead:?}");
+        assert!(
+            matches!(ahead, Err(Failure::Lost(_))),
+            "server {id}: {ahead:?}"
+        );
     }
     if Kind::under_test().is_vivarium() {
         let refusals = format!("{:#x}", bad.id);
-        assert!(ensemble.log(2).contains(&refusals), "no session {refusals} in the log");
+        assert!(
+            ensemble.log(2).contains(&refusals),
+            "no session {refusals} in the log"
+        );
     }
     // Its own password still opens it, elsewhere too.
     let again = Client::resume(ensemble.client_address(3), &good, 0).expect("the session lives");
@@ -288,7 +444,12 @@ fn election_hello(sid: i64, address: &str) -> Vec<u8> {
 
 /// A vote of a looking server for `leader`, better than anything there is.
 fn vote(leader: i64, config: &str) -> Vec<u8> {
-    let head = Body::new().int(0).long(leader).long(i64::MAX >> 1).long(1 << 40).long(1 << 30);
+    let head = Body::new()
+        .int(0)
+        .long(leader)
+        .long(i64::MAX >> 1)
+        .long(1 << 40)
+        .long(1 << 30);
     head.int(2).string(config).frame()
 }
 
@@ -303,25 +464,62 @@ fn election_cases(me: i64, other: i64, address: &str) -> Vec<PeerCase> {
         ("zeros", vec![0; 64], ""),
         ("own sid", hello(me), "own"),
         ("stranger", hello(STRANGER), "99"),
-        ("stranger's vote", [hello(STRANGER), vote(STRANGER, "version=0")].concat(), "99"),
-        ("address too long", election_hello(other, &"x".repeat(5_000)), "address"),
-        ("address of negative length", Body::new().long(-65_536).long(other).int(-3).bytes(), ""),
-        ("unknown version", Body::new().long(-1).long(other).string(address).bytes(), ""),
+        (
+            "stranger's vote",
+            [hello(STRANGER), vote(STRANGER, "version=0")].concat(),
+            "99",
+        ),
+        (
+            "address too long",
+            election_hello(other, &"x".repeat(5_000)),
+            "address",
+        ),
+        (
+            "address of negative length",
+            Body::new().long(-65_536).long(other).int(-3).bytes(),
+            "",
+        ),
+        (
+            "unknown version",
+            Body::new().long(-1).long(other).string(address).bytes(),
+            "",
+        ),
         ("other server", hello(other), ""),
-        ("frame too long", [hello(other), length_only(524_289)].concat(), ""),
-        ("frame of negative length", [hello(other), length_only(-5)].concat(), ""),
-        ("short vote", [hello(other), Body::new().int(0).frame()].concat(), ""),
+        (
+            "frame too long",
+            [hello(other), length_only(524_289)].concat(),
+            "",
+        ),
+        (
+            "frame of negative length",
+            [hello(other), length_only(-5)].concat(),
+            "",
+        ),
+        (
+            "short vote",
+            [hello(other), Body::new().int(0).frame()].concat(),
+            "",
+        ),
         ("cut short", hello(other)[..9].to_vec(), ""),
     ]
 }
 
 fn quorum_packet(kind: i32, zxid: i64, data: &[u8]) -> Vec<u8> {
-    Body::new().int(kind).long(zxid).buffer(data).int(-1).bytes()
+    Body::new()
+        .int(kind)
+        .long(zxid)
+        .buffer(data)
+        .int(-1)
+        .bytes()
 }
 
 /// FOLLOWERINFO as a server of 3.5 or later sends it.
 fn follower_info(sid: i64, epoch: i64) -> Vec<u8> {
-    quorum_packet(11, epoch << 32, &Body::new().long(sid).int(0x1_0000).long(0).bytes())
+    quorum_packet(
+        11,
+        epoch << 32,
+        &Body::new().long(sid).int(0x1_0000).long(0).bytes(),
+    )
 }
 
 fn quorum_cases(me: i64) -> Vec<PeerCase> {
@@ -335,7 +533,11 @@ fn quorum_cases(me: i64) -> Vec<PeerCase> {
         ("zeros", vec![0; 64], ""),
         ("own sid", follower_info(me, 0), "own"),
         ("stranger", follower_info(STRANGER, 0), "99"),
-        ("stranger of a late epoch", follower_info(STRANGER, 1 << 29), "99"),
+        (
+            "stranger of a late epoch",
+            follower_info(STRANGER, 1 << 29),
+            "99",
+        ),
         ("ACK first", ack_first, ""),
         ("data too long", huge, ""),
         ("data of negative length", negative, ""),
@@ -364,7 +566,10 @@ fn garbage_on_the_election_port() {
         let claimed = ensemble.election_address(other).to_string();
         for (name, bytes, reason) in election_cases(me, other, &claimed) {
             let peer = send_and_leave(ensemble.election_address(me), &bytes);
-            calm.check(&mut ensemble, &format!("{name} on the election port of {me}"));
+            calm.check(
+                &mut ensemble,
+                &format!("{name} on the election port of {me}"),
+            );
             assert_logged(&ensemble, me, peer, name, reason);
         }
     }
@@ -392,7 +597,10 @@ fn election_still_works(ensemble: &mut Ensemble) {
     ensemble.start(leader);
     for id in ensemble.ids() {
         let path = format!("/after-{id}");
-        ensemble.client(id).create(&path, b"", flag::PERSISTENT).expect("a write is answered");
+        ensemble
+            .client(id)
+            .create(&path, b"", flag::PERSISTENT)
+            .expect("a write is answered");
     }
 }
 
@@ -400,7 +608,11 @@ fn election_still_works(ensemble: &mut Ensemble) {
 fn a_follower_impersonated_on_the_quorum_port() {
     let mut ensemble = Plan::new("impersonated", 3).start();
     let leader = ensemble.wait_leader();
-    let follower = ensemble.ids().into_iter().find(|id| *id != leader).expect("three servers");
+    let follower = ensemble
+        .ids()
+        .into_iter()
+        .find(|id| *id != leader)
+        .expect("three servers");
     let mut calm = Calm::before(&ensemble);
     for _ in 0..3 {
         send_and_leave(ensemble.quorum_address(leader), &follower_info(follower, 0));
@@ -421,7 +633,11 @@ fn silent_connections_hold_nothing_up() {
     }
     let leader = ensemble.wait_leader();
     // ZooKeeper reads the first message of one election connection after the other.
-    let between_servers = if Kind::under_test().is_vivarium() { 30 } else { 0 };
+    let between_servers = if Kind::under_test().is_vivarium() {
+        30
+    } else {
+        0
+    };
     for _ in 0..between_servers {
         for id in ensemble.ids() {
             held.push(open(ensemble.election_address(id)).expect("the port is open"));

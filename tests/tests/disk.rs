@@ -45,7 +45,11 @@ fn populate(client: &mut Client, root: &str) -> Result<(), Failure> {
     client.create(root, b"", flag::PERSISTENT)?;
     for number in 0..300 {
         let path = format!("{root}/n-{number:04}");
-        client.create(&path, format!("value {number}").as_bytes(), flag::PERSISTENT)?;
+        client.create(
+            &path,
+            format!("value {number}").as_bytes(),
+            flag::PERSISTENT,
+        )?;
         if number % 3 == 0 {
             client.set(&path, b"changed", 0)?;
         }
@@ -58,7 +62,11 @@ fn populate(client: &mut Client, root: &str) -> Result<(), Failure> {
         }
         client.create(&format!("{root}/s-"), b"", flag::SEQUENCE)?;
     }
-    client.create(&format!("{root}/large"), &vec![7; 300_000], flag::PERSISTENT)?;
+    client.create(
+        &format!("{root}/large"),
+        &vec![7; 300_000],
+        flag::PERSISTENT,
+    )?;
     client.create(&format!("{root}/lease"), b"held", flag::EPHEMERAL)?;
     multi(client, root)?;
     set_acl(client, &format!("{root}/n-0001"))
@@ -68,7 +76,12 @@ fn populate(client: &mut Client, root: &str) -> Result<(), Failure> {
 fn multi(client: &mut Client, root: &str) -> Result<(), Failure> {
     let create = |path: &str| {
         let header = Body::new().int(1).byte(0).int(-1);
-        header.string(path).buffer(b"multi").open_acl().int(0).bytes()
+        header
+            .string(path)
+            .buffer(b"multi")
+            .open_acl()
+            .int(0)
+            .bytes()
     };
     let body = Body::new()
         .raw(&create(&format!("{root}/m")))
@@ -82,7 +95,13 @@ fn multi(client: &mut Client, root: &str) -> Result<(), Failure> {
 
 /// Everybody may read, and change the ACL.
 fn set_acl(client: &mut Client, path: &str) -> Result<(), Failure> {
-    let acl = Body::new().string(path).int(1).int(17).string("world").string("anyone").int(0);
+    let acl = Body::new()
+        .string(path)
+        .int(1)
+        .int(17)
+        .string("world")
+        .string("anyone")
+        .int(0);
     client.request(7, &acl.bytes()).map(drop)
 }
 
@@ -110,10 +129,18 @@ fn assert_names(said: &str, file: &Path, offsets: std::ops::Range<usize>) {
     let line = said.lines().find(|line| line.contains(&*name));
     let line = line.unwrap_or_else(|| panic!("{name} is not named in: {said}"));
     assert!(line.contains("offset"), "no offset in: {line}");
-    let numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
-    assert!(numbers.into_iter().any(|n: usize| offsets.contains(&n)), "not {offsets:?}: {line}");
+    let numbers = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok());
+    assert!(
+        numbers.into_iter().any(|n: usize| offsets.contains(&n)),
+        "not {offsets:?}: {line}"
+    );
     // And a cure: both kinds of damage are healed by taking the data from the other servers.
-    assert!(said.contains("other servers") || said.contains("backup"), "no cure in: {said}");
+    assert!(
+        said.contains("other servers") || said.contains("backup"),
+        "no cure in: {said}"
+    );
 }
 
 fn populated(name: &str) -> Ensemble {
@@ -129,7 +156,9 @@ fn a_damaged_transaction_is_refused() {
     let all = entries(&fs::read(&log).expect("readable"));
     assert!(all.len() > 100, "{} entries", all.len());
     let middle = all[all.len() / 2].clone();
-    let said = refused_after(&mut ensemble, |_| flip(&log, middle.start + middle.len() / 2));
+    let said = refused_after(&mut ensemble, |_| {
+        flip(&log, middle.start + middle.len() / 2)
+    });
     assert_names(&said, &log, middle.start - 12..middle.end + 1);
     // The bit turned back, everything is there again: the refusal changed nothing.
     flip(&log, middle.start + middle.len() / 2);
@@ -162,8 +191,14 @@ fn a_torn_last_transaction_is_no_damage() {
     ensemble.start(1);
     let mut client = ensemble.client(1);
     let after = tree(&mut client);
-    assert_eq!(after.len(), before.len(), "only the last write, which set an ACL, may be gone");
-    client.create("/on", b"", flag::PERSISTENT).expect("a write is answered");
+    assert_eq!(
+        after.len(),
+        before.len(),
+        "only the last write, which set an ACL, may be gone"
+    );
+    client
+        .create("/on", b"", flag::PERSISTENT)
+        .expect("a write is answered");
     ensemble.kill(1);
     ensemble.start(1);
     assert!(tree(&mut ensemble.client(1)).contains_key("/on"));
@@ -174,7 +209,9 @@ fn a_damaged_snapshot_is_refused() {
     if !Kind::under_test().is_vivarium() {
         return peers::skip("damaged snapshot", "ZooKeeper goes back to an older one");
     }
-    let mut ensemble = Plan::new("damaged-snapshot", 1).line("snapCount=100").start();
+    let mut ensemble = Plan::new("damaged-snapshot", 1)
+        .line("snapCount=100")
+        .start();
     populate(&mut ensemble.client(1), "/tree").expect("writes are answered");
     ensemble.terminate(1);
     ensemble.start(1);
@@ -198,7 +235,9 @@ fn is_large(path: &Path) -> bool {
 /// what all before it wrote.
 fn relay(name: &str, voters: i64, stages: &[Kind]) {
     // Snapshots are frequent, so that each stage starts from one and replays a log.
-    let plan = Plan::new(name, voters).line("snapCount=150").kind(stages[0]);
+    let plan = Plan::new(name, voters)
+        .line("snapCount=150")
+        .kind(stages[0]);
     let mut ensemble = plan.prepare();
     let mut expected = Tree::new();
     for (stage, kind) in stages.iter().enumerate() {
@@ -214,7 +253,10 @@ fn relay(name: &str, voters: i64, stages: &[Kind]) {
         let lease = |tree: &mut Tree| tree.retain(|path, _| !path.ends_with("/lease"));
         lease(&mut found);
         lease(&mut expected);
-        assert_same(&without_parents_of_leases(&found), &without_parents_of_leases(&expected));
+        assert_same(
+            &without_parents_of_leases(&found),
+            &without_parents_of_leases(&expected),
+        );
         populate(&mut client, &format!("/stage-{stage}")).expect("writes are answered");
         client.sync("/").expect("sync is answered");
         expected = tree(&mut client);
@@ -227,7 +269,10 @@ fn relay(name: &str, voters: i64, stages: &[Kind]) {
         for id in ensemble.ids() {
             ensemble.kill(id);
             let log = ensemble.log(id);
-            assert!(!log.contains("Digests are not matching"), "server {id} sees another tree");
+            assert!(
+                !log.contains("Digests are not matching"),
+                "server {id} sees another tree"
+            );
         }
     }
 }
@@ -250,8 +295,16 @@ fn assert_same(found: &Tree, expected: &Tree) {
     }
     for (path, value) in expected {
         let other = found.get(path);
-        assert_eq!(other.map(|(data, _)| data), Some(&value.0), "data of {path}");
-        assert_eq!(other.map(|(_, stat)| stat), Some(&value.1), "stat of {path}");
+        assert_eq!(
+            other.map(|(data, _)| data),
+            Some(&value.0),
+            "data of {path}"
+        );
+        assert_eq!(
+            other.map(|(_, stat)| stat),
+            Some(&value.1),
+            "stat of {path}"
+        );
     }
     assert_eq!(found.len(), expected.len(), "more znodes than before");
 }

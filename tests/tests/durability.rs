@@ -44,7 +44,9 @@ fn strike(ensemble: &mut Ensemble, victim: Victim, random: &mut Random, writers:
     sleep(random.millis(0, 700));
     ensemble.start_all();
     let before = writers.count();
-    wait::until("writes go on", SERVING, || (writers.count() > before + 20).then_some(()));
+    wait::until("writes go on", SERVING, || {
+        (writers.count() > before + 20).then_some(())
+    });
 }
 
 fn check_all(ensemble: &Ensemble, writers: Writers, generation: usize) {
@@ -57,7 +59,11 @@ fn check_all(ensemble: &Ensemble, writers: Writers, generation: usize) {
 }
 
 fn addresses(ensemble: &Ensemble) -> Vec<std::net::SocketAddr> {
-    ensemble.ids().iter().map(|id| ensemble.client_address(*id)).collect()
+    ensemble
+        .ids()
+        .iter()
+        .map(|id| ensemble.client_address(*id))
+        .collect()
 }
 
 fn rounds(name: &str, voters: i64, victims: &[Victim], rounds: usize) {
@@ -67,7 +73,10 @@ fn rounds(name: &str, voters: i64, victims: &[Victim], rounds: usize) {
     let writers = Writers::start(&addresses(&ensemble), WRITERS, 0);
     for round in 0..rounds {
         let victim = victims[round % victims.len()];
-        println!("round {round}: {victim:?}, {} writes so far", writers.count());
+        println!(
+            "round {round}: {victim:?}, {} writes so far",
+            writers.count()
+        );
         strike(&mut ensemble, victim, &mut random, &writers);
     }
     check_all(&ensemble, writers, 0);
@@ -78,19 +87,34 @@ fn rounds(name: &str, voters: i64, victims: &[Victim], rounds: usize) {
 
 #[test]
 fn three_servers_killed_at_random_moments() {
-    rounds("kill-three", 3, &[Victim::AnyOne, Victim::Leader, Victim::All], 6);
+    rounds(
+        "kill-three",
+        3,
+        &[Victim::AnyOne, Victim::Leader, Victim::All],
+        6,
+    );
 }
 
 #[test]
 #[ignore = "minutes long; .ci/run runs it"]
 fn three_servers_killed_at_many_random_moments() {
-    rounds("kill-three-long", 3, &[Victim::AnyOne, Victim::Leader, Victim::All], 60);
+    rounds(
+        "kill-three-long",
+        3,
+        &[Victim::AnyOne, Victim::Leader, Victim::All],
+        60,
+    );
 }
 
 #[test]
 #[ignore = "minutes long; .ci/run runs it"]
 fn five_servers_killed_at_many_random_moments() {
-    rounds("kill-five-long", 5, &[Victim::AnyOne, Victim::Leader, Victim::All], 20);
+    rounds(
+        "kill-five-long",
+        5,
+        &[Victim::AnyOne, Victim::Leader, Victim::All],
+        20,
+    );
 }
 
 #[test]
@@ -102,7 +126,9 @@ fn a_standalone_server_killed_at_random_moments() {
 fn everything_is_there_after_a_clean_restart() {
     let mut ensemble = Plan::new("clean-restart", 3).line("snapCount=200").start();
     let writers = Writers::start(&addresses(&ensemble), WRITERS, 0);
-    wait::until("some writes", SERVING, || (writers.count() > 600).then_some(()));
+    wait::until("some writes", SERVING, || {
+        (writers.count() > 600).then_some(())
+    });
     let acknowledged = writers.stop();
     for id in ensemble.ids() {
         ensemble.terminate(id);
@@ -117,7 +143,9 @@ fn everything_is_there_after_a_clean_restart() {
 fn a_session_outlives_the_death_of_all_servers() {
     let mut ensemble = Plan::new("session-outlives", 3).start();
     let mut client = ensemble.client(1);
-    client.create("/lease", b"mine", flag::EPHEMERAL).expect("a write is answered");
+    client
+        .create("/lease", b"mine", flag::EPHEMERAL)
+        .expect("a write is answered");
     let (session, seen) = (client.session().clone(), client.last_zxid());
     ensemble.kill_all();
     drop(client);
@@ -125,11 +153,17 @@ fn a_session_outlives_the_death_of_all_servers() {
     let mut client = Client::resume(ensemble.client_address(2), &session, seen)
         .expect("the session goes on at another server");
     let stat = client.exists("/lease", false).expect("a read is answered");
-    assert_eq!(stat.expect("the ephemeral is there").ephemeral_owner, session.id);
+    assert_eq!(
+        stat.expect("the ephemeral is there").ephemeral_owner,
+        session.id
+    );
     client.close().expect("closing is answered");
     let mut other = ensemble.client(3);
     other.sync("/").expect("sync is answered");
-    assert_eq!(other.exists("/lease", false).expect("a read is answered"), None);
+    assert_eq!(
+        other.exists("/lease", false).expect("a read is answered"),
+        None
+    );
 }
 
 #[test]
@@ -137,7 +171,9 @@ fn an_ephemeral_goes_when_its_client_is_silent() {
     let mut ensemble = Plan::new("expiry", 3).start();
     let mut owner = Client::connect(ensemble.client_address(1), 2_000).expect("a session");
     assert_eq!(owner.session().timeout_ms, 2_000);
-    owner.create("/lease", b"", flag::EPHEMERAL).expect("a write is answered");
+    owner
+        .create("/lease", b"", flag::EPHEMERAL)
+        .expect("a write is answered");
     let silent_since = Instant::now();
     let mut other = ensemble.client(2);
     // Expiry is the leader's business, and the new one gives every session its full time again.
@@ -149,10 +185,16 @@ fn an_ephemeral_goes_when_its_client_is_silent() {
     }
     wait::until("the ephemeral is gone", Duration::from_secs(30), || {
         other.sync("/").expect("sync is answered");
-        let gone = other.exists("/lease", false).expect("a read is answered").is_none();
+        let gone = other
+            .exists("/lease", false)
+            .expect("a read is answered")
+            .is_none();
         gone.then_some(())
     });
-    assert!(silent_since.elapsed() >= Duration::from_secs(2), "expired too early");
+    assert!(
+        silent_since.elapsed() >= Duration::from_secs(2),
+        "expired too early"
+    );
     drop(owner);
 }
 
@@ -160,20 +202,35 @@ fn an_ephemeral_goes_when_its_client_is_silent() {
 fn a_paused_leader_is_replaced_and_loses_nothing() {
     let mut ensemble = Plan::new("paused-leader", 3).start();
     let writers = Writers::start(&addresses(&ensemble), WRITERS, 0);
-    wait::until("some writes", SERVING, || (writers.count() > 200).then_some(()));
+    wait::until("some writes", SERVING, || {
+        (writers.count() > 200).then_some(())
+    });
     let leader = ensemble.wait_leader();
     ensemble.pause(leader);
-    let others: Vec<_> = ensemble.ids().into_iter().filter(|id| *id != leader).collect();
+    let others: Vec<_> = ensemble
+        .ids()
+        .into_iter()
+        .filter(|id| *id != leader)
+        .collect();
     let new = wait::until("another server leads", SERVING, || {
-        others.iter().copied().find(|id| ensemble.mode(*id).as_deref() == Some("leader"))
+        others
+            .iter()
+            .copied()
+            .find(|id| ensemble.mode(*id).as_deref() == Some("leader"))
     });
     let before = writers.count();
-    wait::until("writes go on", SERVING, || (writers.count() > before + 20).then_some(()));
+    wait::until("writes go on", SERVING, || {
+        (writers.count() > before + 20).then_some(())
+    });
     ensemble.resume(leader);
     wait::until("the old leader follows", SERVING, || {
         (ensemble.mode(leader).as_deref() == Some("follower")).then_some(())
     });
-    assert_eq!(ensemble.leader(), Some(new), "the return of the old leader changes nothing");
+    assert_eq!(
+        ensemble.leader(),
+        Some(new),
+        "the return of the old leader changes nothing"
+    );
     ensemble.assert_alive(&[1, 2, 3]);
     check_all(&ensemble, writers, 0);
 }
@@ -182,12 +239,20 @@ fn a_paused_leader_is_replaced_and_loses_nothing() {
 fn a_minority_does_not_answer_writes() {
     let mut ensemble = Plan::new("minority", 3).start();
     let mut client = ensemble.client(1);
-    client.create("/before", b"", flag::PERSISTENT).expect("a write is answered");
+    client
+        .create("/before", b"", flag::PERSISTENT)
+        .expect("a write is answered");
     ensemble.kill(2);
     ensemble.kill(3);
     let answer = client.create("/after", b"", flag::PERSISTENT);
-    assert!(answer.is_err(), "one of three servers acknowledged {answer:?}");
-    assert!(Client::connect(ensemble.client_address(1), 5_000).is_err(), "and took a client");
+    assert!(
+        answer.is_err(),
+        "one of three servers acknowledged {answer:?}"
+    );
+    assert!(
+        Client::connect(ensemble.client_address(1), 5_000).is_err(),
+        "and took a client"
+    );
     ensemble.start_all();
     let mut client = ensemble.client(1);
     // The unanswered write may have taken effect; once it is decided, it is so on every server.
@@ -199,6 +264,11 @@ fn a_minority_does_not_answer_writes() {
     for id in ensemble.ids() {
         let mut client = ensemble.client(id);
         client.sync("/").expect("sync is answered");
-        assert!(client.exists("/after", false).expect("a read is answered").is_some());
+        assert!(
+            client
+                .exists("/after", false)
+                .expect("a read is answered")
+                .is_some()
+        );
     }
 }

@@ -23,7 +23,9 @@ const REFUSAL: Duration = Duration::from_secs(15);
 /// `key: value` or `key=value` or `key<tab>value` lines.
 fn table(text: &str, separator: &str) -> BTreeMap<String, String> {
     let pairs = text.lines().filter_map(|line| line.split_once(separator));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn word(ensemble: &Ensemble, id: i64, word: &str) -> String {
@@ -34,7 +36,9 @@ fn word(ensemble: &Ensemble, id: i64, word: &str) -> String {
 fn four_letter_words_of_a_standalone_server() {
     let ensemble = Plan::new("words-standalone", 1).start();
     let mut client = ensemble.client(1);
-    client.create("/a", b"12345", flag::EPHEMERAL).expect("a write is answered");
+    client
+        .create("/a", b"12345", flag::EPHEMERAL)
+        .expect("a write is answered");
     client.exists("/watched", true).expect("a read is answered");
     assert_eq!(word(&ensemble, 1, "ruok"), "imok");
     assert_eq!(word(&ensemble, 1, "isro"), "rw");
@@ -43,16 +47,28 @@ fn four_letter_words_of_a_standalone_server() {
     assert_eq!(lines["Mode"], "standalone");
     assert_eq!(lines["Zxid"], format!("{:#x}", client.last_zxid()));
     assert_eq!(lines["Node count"], "6");
-    for key in ["Latency min/avg/max", "Received", "Sent", "Connections", "Outstanding"] {
+    for key in [
+        "Latency min/avg/max",
+        "Received",
+        "Sent",
+        "Connections",
+        "Outstanding",
+    ] {
         assert!(lines.contains_key(key), "no {key} in {srvr}");
     }
     assert!(srvr.starts_with("Zookeeper version: "), "{srvr}");
     let stat = word(&ensemble, 1, "stat");
     assert!(stat.contains("\nClients:\n /127.0.0.1:"), "{stat}");
     let conf = table(&word(&ensemble, 1, "conf"), "=");
-    assert_eq!(conf["clientPort"], ensemble.client_address(1).port().to_string());
+    assert_eq!(
+        conf["clientPort"],
+        ensemble.client_address(1).port().to_string()
+    );
     assert_eq!(conf["tickTime"], "500");
-    assert_eq!((&*conf["minSessionTimeout"], &*conf["maxSessionTimeout"]), ("1000", "10000"));
+    assert_eq!(
+        (&*conf["minSessionTimeout"], &*conf["maxSessionTimeout"]),
+        ("1000", "10000")
+    );
     assert!(conf["dataDir"].ends_with("version-2"), "{conf:?}");
     assert_eq!(conf["serverId"], "0");
     let mntr = table(&word(&ensemble, 1, "mntr"), "\t");
@@ -64,9 +80,18 @@ fn four_letter_words_of_a_standalone_server() {
         ("zk_outstanding_requests", "0"),
     ];
     for (key, value) in expected {
-        assert_eq!(mntr.get(key).map(String::as_str), Some(value), "{key} in {mntr:?}");
+        assert_eq!(
+            mntr.get(key).map(String::as_str),
+            Some(value),
+            "{key} in {mntr:?}"
+        );
     }
-    for key in ["zk_version", "zk_avg_latency", "zk_num_alive_connections", "zk_packets_received"] {
+    for key in [
+        "zk_version",
+        "zk_avg_latency",
+        "zk_num_alive_connections",
+        "zk_packets_received",
+    ] {
         assert!(mntr.contains_key(key), "no {key} in {mntr:?}");
     }
 }
@@ -85,7 +110,10 @@ fn four_letter_words_of_three_servers() {
         }
         let conf = word(&ensemble, id, "conf");
         assert_eq!(table(&conf, "=")["serverId"], id.to_string());
-        assert!(conf.contains(&format!("\nserver.{leader}=127.0.0.1:")), "{conf}");
+        assert!(
+            conf.contains(&format!("\nserver.{leader}=127.0.0.1:")),
+            "{conf}"
+        );
         assert_eq!(word(&ensemble, id, "isro"), "rw");
     }
 }
@@ -95,28 +123,44 @@ fn four_letter_words_without_a_quorum() {
     let mut ensemble = Plan::new("words-alone", 3).prepare();
     ensemble.spawn(1);
     let address = ensemble.client_address(1);
-    let ruok = wait::until("the port is open", REFUSAL, || four_letters(address, "ruok").ok());
+    let ruok = wait::until("the port is open", REFUSAL, || {
+        four_letters(address, "ruok").ok()
+    });
     assert_eq!(ruok, "imok");
     assert_eq!(word(&ensemble, 1, "isro"), "null");
     for name in ["srvr", "stat", "mntr"] {
         let text = word(&ensemble, 1, name);
-        assert_eq!(text, "This ZooKeeper instance is not currently serving requests\n");
+        assert_eq!(
+            text,
+            "This ZooKeeper instance is not currently serving requests\n"
+        );
     }
 }
 
 #[test]
 fn sigterm_stops_cleanly_under_load() {
     let mut ensemble = Plan::new("sigterm", 3).start();
-    let servers: Vec<SocketAddr> =
-        ensemble.ids().iter().map(|id| ensemble.client_address(*id)).collect();
+    let servers: Vec<SocketAddr> = ensemble
+        .ids()
+        .iter()
+        .map(|id| ensemble.client_address(*id))
+        .collect();
     let writers = Writers::start(&servers, 4, 0);
     for id in ensemble.ids() {
         let start = Instant::now();
         let status = ensemble.terminate(id);
         // Java's virtual machine ends with 128 + 15 whatever the program says.
         let clean = if ensemble_is_vivarium() { 0 } else { 143 };
-        assert_eq!(status.code(), Some(clean), "server {id} ended with {status}");
-        assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+        assert_eq!(
+            status.code(),
+            Some(clean),
+            "server {id} ended with {status}"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "took {:?}",
+            start.elapsed()
+        );
         ensemble.start(id);
     }
     let acknowledged = writers.stop();
@@ -148,7 +192,10 @@ fn assert_says(text: &str, all: &[&str]) {
 #[test]
 fn a_second_server_on_the_same_directory_is_refused() {
     if !ensemble_is_vivarium() {
-        return peers::skip("second server on one directory", "ZooKeeper does not notice");
+        return peers::skip(
+            "second server on one directory",
+            "ZooKeeper does not notice",
+        );
     }
     let mut first = Plan::new("lock-first", 1).start();
     let data = first.data_dir(1);
@@ -160,11 +207,20 @@ fn a_second_server_on_the_same_directory_is_refused() {
     let said = refusal(&mut second);
     assert_says(&said, &[&*data.to_string_lossy(), "another"]);
     first.assert_alive(&[1]);
-    first.client(1).create("/still", b"", flag::PERSISTENT).expect("a write is answered");
+    first
+        .client(1)
+        .create("/still", b"", flag::PERSISTENT)
+        .expect("a write is answered");
     // The lock goes with the process, however it dies.
     first.kill(1);
     second.start(1);
-    assert!(second.client(1).exists("/still", false).expect("a read is answered").is_some());
+    assert!(
+        second
+            .client(1)
+            .exists("/still", false)
+            .expect("a read is answered")
+            .is_some()
+    );
 }
 
 #[test]
@@ -181,7 +237,10 @@ fn a_busy_port_is_named() {
 #[test]
 fn a_busy_election_port_is_named() {
     if !ensemble_is_vivarium() {
-        return peers::skip("busy election port", "ZooKeeper retries for longer than this test");
+        return peers::skip(
+            "busy election port",
+            "ZooKeeper retries for longer than this test",
+        );
     }
     let mut ensemble = Plan::new("busy-election-port", 3).prepare();
     let address = ensemble.election_address(1);
@@ -202,7 +261,10 @@ fn a_bad_configuration_names_the_line() {
         ("server.one=127.0.0.1:2888:3888", &["line 2", "server.one"]),
         ("server.1=127.0.0.1", &["line 2", "server.1"]),
         ("server.1=127.0.0.1:port:3888", &["line 2", "server.1"]),
-        ("minSessionTimeout=9000\nmaxSessionTimeout=3000", &["Timeout", "9000", "3000"]),
+        (
+            "minSessionTimeout=9000\nmaxSessionTimeout=3000",
+            &["Timeout", "9000", "3000"],
+        ),
     ];
     if !ensemble_is_vivarium() {
         return peers::skip("bad configuration", "ZooKeeper names no line");
@@ -249,7 +311,9 @@ fn without_a_configuration_it_serves_on_the_usual_port() {
     let output = fs::File::create(dir.join("log.txt")).expect("target is writable");
     let mut command = Command::new(program::vivarium());
     command.arg("serve").current_dir(&dir).stdin(Stdio::null());
-    command.stdout(output.try_clone().expect("a second handle")).stderr(output);
+    command
+        .stdout(output.try_clone().expect("a second handle"))
+        .stderr(output);
     let mut child = command.spawn().expect("the server starts");
     let client = wait::poll(REFUSAL, || Client::connect(address, 5_000).ok());
     let worked = client.map(|mut client| client.create("/it", b"works", flag::PERSISTENT));
@@ -258,8 +322,14 @@ fn without_a_configuration_it_serves_on_the_usual_port() {
     let said = fs::read_to_string(dir.join("log.txt")).expect("it printed");
     assert!(matches!(worked, Some(Ok(_))), "{worked:?}: {said}");
     let first = said.lines().next().unwrap_or_default();
-    assert!(first.contains("2181") && first.contains("vivarium-data"), "first line: {first}");
-    assert!(dir.join("vivarium-data/version-2").is_dir(), "no data in ./vivarium-data");
+    assert!(
+        first.contains("2181") && first.contains("vivarium-data"),
+        "first line: {first}"
+    );
+    assert!(
+        dir.join("vivarium-data/version-2").is_dir(),
+        "no data in ./vivarium-data"
+    );
     drop(fs::remove_dir_all(dir));
 }
 
@@ -274,6 +344,9 @@ fn the_number_of_connections_per_address_is_limited() {
     let surplus = Client::connect(ensemble.client_address(1), 5_000);
     assert!(matches!(surplus, Err(Failure::Lost(_))), "{surplus:?}");
     held[0].ping().expect("the others stay");
-    held.pop().expect("one").close().expect("closing is answered");
+    held.pop()
+        .expect("one")
+        .close()
+        .expect("closing is answered");
     held.push(ensemble.client(1));
 }

@@ -74,8 +74,14 @@ fn core_names_no_std() {
 #[track_caller]
 fn assert_found(findings: &[Finding], expected: &[&str]) {
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    let fits = lines.iter().zip(expected).all(|(line, start)| line.starts_with(start));
-    assert!(fits && lines.len() == expected.len(), "found {lines:#?}, expected {expected:#?}");
+    let fits = lines
+        .iter()
+        .zip(expected)
+        .all(|(line, start)| line.starts_with(start));
+    assert!(
+        fits && lines.len() == expected.len(),
+        "found {lines:#?}, expected {expected:#?}"
+    );
 }
 
 fn one(path: &str, text: &str) -> Vec<Source> {
@@ -84,21 +90,34 @@ fn one(path: &str, text: &str) -> Vec<Source> {
 
 #[test]
 fn a_wrong_top_level_is_found() {
-    let mut names: BTreeSet<String> =
-        top_level::TOP_LEVEL.iter().map(|name| (*name).into()).collect();
+    let mut names: BTreeSet<String> = top_level::TOP_LEVEL
+        .iter()
+        .map(|name| (*name).into())
+        .collect();
     assert_found(&top_level::check(&names), &[]);
     names.insert("docs".into());
     names.remove("LICENSE");
-    assert_found(&top_level::check(&names), &["docs:0: not part", "LICENSE:0: missing"]);
+    assert_found(
+        &top_level::check(&names),
+        &["docs:0: not part", "LICENSE:0: missing"],
+    );
 }
 
 #[test]
 fn an_unused_scenario_is_found() {
-    let files = ["scenarios/a.toml", "scenarios/b.toml", "scenarios/dir/c", "scenarios/d.toml"];
+    let files = [
+        "scenarios/a.toml",
+        "scenarios/b.toml",
+        "scenarios/dir/c",
+        "scenarios/d.toml",
+    ];
     let files = files.map(String::from);
     let user = one("sim/src/x.rs", "run(\"a.toml\"); read(\"scenarios/dir\")");
     let unused = top_level::unused_scenarios(&user, &files);
-    assert_found(&unused, &["scenarios/b.toml:0: no test", "scenarios/d.toml:0: no test"]);
+    assert_found(
+        &unused,
+        &["scenarios/b.toml:0: no test", "scenarios/d.toml:0: no test"],
+    );
     let itself = one("scenarios/b.toml", "# b.toml");
     assert_eq!(top_level::unused_scenarios(&itself, &files).len(), 4);
 }
@@ -106,19 +125,31 @@ fn an_unused_scenario_is_found() {
 #[test]
 fn wrong_edges_between_crates_are_found() {
     let list: &[crates::Crate] = &[("a/Cargo.toml", "vivarium-a", &[])];
-    let wrong = one("a/Cargo.toml", "[package]\n[dev-dependencies]\nvivarium-b.workspace = true\n");
-    assert_found(&crates::edges(&wrong, list), &["a/Cargo.toml:3: may not know vivarium-b"]);
+    let wrong = one(
+        "a/Cargo.toml",
+        "[package]\n[dev-dependencies]\nvivarium-b.workspace = true\n",
+    );
+    assert_found(
+        &crates::edges(&wrong, list),
+        &["a/Cargo.toml:3: may not know vivarium-b"],
+    );
     let missing = one("c/Cargo.toml", "");
     let found = crates::edges(&missing, list);
-    assert_found(&found, &["a/Cargo.toml:0: this manifest", "c/Cargo.toml:0: a crate that"]);
+    assert_found(
+        &found,
+        &[
+            "a/Cargo.toml:0: this manifest",
+            "c/Cargo.toml:0: a crate that",
+        ],
+    );
 }
 
 #[test]
 fn a_dependency_without_a_reason_is_found() {
-    let text = "[package]\n[dependencies]\n# Sockets.\ntokio = \"1\"\nserde = \"1\"\n\
+    let text = "[package]\n[dependencies]\n# Sockets.\ntokio = \"1\"\n\nserde = \"1\"\n\
                 bytes.workspace = true\n[lints]\nworkspace = true\n";
     let found = crates::reasons(&one("a/Cargo.toml", text));
-    assert_found(&found, &["a/Cargo.toml:5: no comment above serde"]);
+    assert_found(&found, &["a/Cargo.toml:6: no comment above serde"]);
     let found = crates::reasons(&one("a/Cargo.toml", "[package]\n"));
     assert_found(&found, &["a/Cargo.toml:0: does not take"]);
 }
@@ -130,18 +161,34 @@ fn wrong_edges_between_modules_are_found() {
     let files = one("core/src/wire/mod.rs", text);
     let table: &[edges::Row] = &[("ids", &[]), ("tree", &["ids"]), ("wire", &["ids", "tree"])];
     let found = edges::check(&files, table);
-    let missing = ["table:1: no module ids", "table:2: no module tree"];
-    assert_found(&found, &[&["core/src/wire/mod.rs:3: wire may not name zab"], &missing[..]].concat());
-    let unneeded: &[edges::Row] =
-        &[("ids", &[]), ("tree", &[]), ("zab", &["ids"]), ("log", &[]), (
-            "wire",
-            &["ids", "tree", "zab", "log"],
-        )];
+    assert_found(
+        &found,
+        &[
+            "core/src/wire/mod.rs:3: wire may not name zab",
+            "table:1: no module ids",
+            "table:2: no module tree",
+        ],
+    );
+    let unneeded: &[edges::Row] = &[
+        ("ids", &[]),
+        ("tree", &[]),
+        ("zab", &["ids"]),
+        ("log", &[]),
+        ("wire", &["ids", "tree", "zab", "log"]),
+    ];
     let found = edges::check(&files, unneeded);
-    assert!(found.iter().any(|f| f.what == "wire does not name log: remove it"), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|f| f.what == "wire does not name log: remove it"),
+        "{found:?}"
+    );
     let cycle: &[edges::Row] = &[("wire", &["ids", "tree", "zab"]), ("ids", &[])];
     let found = edges::check(&files, cycle);
-    assert!(found.iter().any(|f| f.what == "wire is above ids"), "{found:?}");
+    assert!(
+        found.iter().any(|f| f.what == "wire is above ids"),
+        "{found:?}"
+    );
     let hidden = one("core/src/ids.rs", "use super::tree;\n");
     let found = edges::check(&hidden, &[("ids", &[])]);
     assert_found(&found, &["core/src/ids.rs:1: super leaves the module"]);
@@ -152,11 +199,17 @@ fn wrong_edges_between_modules_are_found() {
 #[test]
 fn long_lines_are_found() {
     let text = format!("{}\n{}\n", "x".repeat(100), "ü".repeat(101));
-    assert_found(&lengths::lines(&one("a.rs", &text)), &["a.rs:2: 101 columns"]);
+    assert_found(
+        &lengths::lines(&one("a.rs", &text)),
+        &["a.rs:2: 101 columns"],
+    );
 }
 
 fn function_of(lines: usize) -> String {
-    format!("fn long<const N: usize>(a: [u8; 3]) -> u8 {{\n{}}}\n", "    a;\n".repeat(lines - 2))
+    format!(
+        "fn long<const N: usize>(a: [u8; 3]) -> u8 {{\n{}}}\n",
+        "    a;\n".repeat(lines - 2)
+    )
 }
 
 #[test]
@@ -164,7 +217,10 @@ fn long_functions_and_files_are_found() {
     let long = one("a.rs", &function_of(71));
     let found = lengths::functions_and_files(&long, &[]);
     assert_found(&found, &["a.rs:1: long has 71 lines, 70 are allowed"]);
-    assert_found(&lengths::functions_and_files(&one("a.rs", &function_of(70)), &[]), &[]);
+    assert_found(
+        &lengths::functions_and_files(&one("a.rs", &function_of(70)), &[]),
+        &[],
+    );
     let test = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function_of(900));
     assert_found(&lengths::functions_and_files(&one("a.rs", &test), &[]), &[]);
     let file = "use a;\n".repeat(801);
@@ -174,13 +230,22 @@ fn long_functions_and_files_are_found() {
 
 #[test]
 fn exceptions_can_only_shrink() {
-    let allow = |lines| [Exception { path: "a.rs", name: "long", lines }];
+    let allow = |lines| {
+        [Exception {
+            path: "a.rs",
+            name: "long",
+            lines,
+        }]
+    };
     let long = one("a.rs", &function_of(80));
     assert_found(&lengths::functions_and_files(&long, &allow(80)), &[]);
     let found = lengths::functions_and_files(&long, &allow(79));
     assert_found(&found, &["a.rs:1: long has 80 lines, 79 are allowed"]);
     let found = lengths::functions_and_files(&long, &allow(81));
-    assert_found(&found, &["a.rs:1: long has shrunk: lower its exception to 80"]);
+    assert_found(
+        &found,
+        &["a.rs:1: long has shrunk: lower its exception to 80"],
+    );
     let short = one("a.rs", &function_of(60));
     let found = lengths::functions_and_files(&short, &allow(80));
     assert_found(&found, &["a.rs:1: long needs no exception any more"]);
@@ -190,7 +255,14 @@ fn exceptions_can_only_shrink() {
 
 #[test]
 fn unfinished_work_is_found() {
-    for word in ["FIX-ME", "TO-DO", "XX-X", "to-do!()", "unimpl-emented!()", "db-g!(x)"] {
+    for word in [
+        "FIX-ME",
+        "TO-DO",
+        "XX-X",
+        "to-do!()",
+        "unimpl-emented!()",
+        "db-g!(x)",
+    ] {
         let text = format!("fn f() {{\n    {} // why\n}}\n", word.replace('-', ""));
         assert_eq!(words::unfinished(&one("a.rs", &text)).len(), 1, "{text}");
     }
@@ -201,13 +273,22 @@ fn unfinished_work_is_found() {
 #[test]
 fn paths_of_a_machine_are_found() {
     let text = format!("see\n/{}/me/notes\n", "home");
-    assert_found(&words::machine_paths(&one("README.md", &text)), &["README.md:2: "]);
+    assert_found(
+        &words::machine_paths(&one("README.md", &text)),
+        &["README.md:2: "],
+    );
 }
 
 #[test]
 fn a_missing_header_is_found() {
-    assert_found(&words::headers(&one("a/src/b.rs", "use c;\n")), &["a/src/b.rs:1: no header"]);
-    assert_found(&words::headers(&one("a/src/b.rs", "//! What it knows.\n")), &[]);
+    assert_found(
+        &words::headers(&one("a/src/b.rs", "use c;\n")),
+        &["a/src/b.rs:1: no header"],
+    );
+    assert_found(
+        &words::headers(&one("a/src/b.rs", "//! What it knows.\n")),
+        &[],
+    );
 }
 
 #[test]
@@ -215,7 +296,10 @@ fn std_in_core_is_found() {
     let found = words::core_is_bare(&one("core/src/a.rs", "use alloc::b;\nuse std::time;\n"));
     assert_found(&found, &["core/src/a.rs:2: core names std"]);
     let root = one("core/src/lib.rs", "#![no_std]\n");
-    assert_found(&words::core_is_bare(&root), &["core/src/lib.rs:0: the attribute #![forbid"]);
+    assert_found(
+        &words::core_is_bare(&root),
+        &["core/src/lib.rs:0: the attribute #![forbid"],
+    );
 }
 
 #[test]
@@ -223,8 +307,10 @@ fn only_code_is_looked_at() {
     let text = "let a = \"fn x() {\"; // fn y() {\nlet b = '{'; let c: &'static str = r#\"}\"#;\n\
                 /* fn z() { */ let d = b'\\''; let e = b\"}\\\"\";\nfn real() {}\n";
     let source = Source::new("a.rs", text);
-    let names: Vec<_> =
-        lengths::functions(&source.code).into_iter().map(|function| function.name).collect();
+    let names: Vec<_> = lengths::functions(&source.code)
+        .into_iter()
+        .map(|function| function.name)
+        .collect();
     assert_eq!(names, ["real"]);
     assert_eq!(source.code.lines().count(), text.lines().count());
     assert_eq!(source::line_of(text, text.find("real").expect("there")), 4);
@@ -234,7 +320,10 @@ fn only_code_is_looked_at() {
 fn test_files_are_recognised() {
     let mut files = vec![
         Source::new("a/src/lib.rs", "mod b;\n"),
-        Source::new("a/src/b.rs", "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod lab;\n"),
+        Source::new(
+            "a/src/b.rs",
+            "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod lab;\n",
+        ),
         Source::new("a/src/b/tests.rs", ""),
         Source::new("a/src/b/tests/more.rs", ""),
         Source::new("a/src/b/lab.rs", ""),
@@ -242,9 +331,16 @@ fn test_files_are_recognised() {
         Source::new("a/tests/whole.rs", ""),
     ];
     mark_test_files(&mut files);
-    let tests: Vec<_> =
-        files.iter().filter(|file| file.is_test_file()).map(|file| &*file.path).collect();
-    let expected =
-        ["a/src/b/tests.rs", "a/src/b/tests/more.rs", "a/src/b/lab.rs", "a/tests/whole.rs"];
+    let tests: Vec<_> = files
+        .iter()
+        .filter(|file| file.is_test_file())
+        .map(|file| &*file.path)
+        .collect();
+    let expected = [
+        "a/src/b/tests.rs",
+        "a/src/b/tests/more.rs",
+        "a/src/b/lab.rs",
+        "a/tests/whole.rs",
+    ];
     assert_eq!(tests, expected);
 }

@@ -10,9 +10,21 @@ pub type Crate = (&'static str, &'static str, &'static [&'static str]);
 /// never see each other.
 pub const CRATES: &[Crate] = &[
     ("core/Cargo.toml", "vivarium-core", &[]),
-    ("core/storage/Cargo.toml", "vivarium-storage", &["vivarium-core"]),
-    ("sim/Cargo.toml", "vivarium-sim", &["vivarium-core", "vivarium-storage"]),
-    ("runtime/Cargo.toml", "vivarium", &["vivarium-core", "vivarium-storage"]),
+    (
+        "core/storage/Cargo.toml",
+        "vivarium-storage",
+        &["vivarium-core"],
+    ),
+    (
+        "sim/Cargo.toml",
+        "vivarium-sim",
+        &["vivarium-core", "vivarium-storage"],
+    ),
+    (
+        "runtime/Cargo.toml",
+        "vivarium",
+        &["vivarium-core", "vivarium-storage"],
+    ),
     ("tests/Cargo.toml", "vivarium-tests", &[]),
 ];
 
@@ -22,7 +34,10 @@ fn dependencies(text: &str) -> Vec<(usize, String)> {
     let mut inside = false;
     for (number, line) in text.lines().enumerate() {
         if let Some(section) = line.strip_prefix('[') {
-            inside = section.trim_end().trim_end_matches(']').ends_with("dependencies");
+            inside = section
+                .trim_end()
+                .trim_end_matches(']')
+                .ends_with("dependencies");
         } else if inside && line.starts_with(|c: char| c.is_ascii_alphabetic()) {
             let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
             found.push((number + 1, name.to_owned()));
@@ -44,8 +59,13 @@ pub fn edges(sources: &[Source], crates: &[Crate]) -> Vec<Finding> {
             continue;
         };
         for name in *allowed {
-            let above = crates[..index].iter().any(|(_, earlier, _)| earlier == name);
-            assert!(above, "{path} may name {name}, which is not above it in the list");
+            let above = crates[..index]
+                .iter()
+                .any(|(_, earlier, _)| earlier == name);
+            assert!(
+                above,
+                "{path} may name {name}, which is not above it in the list"
+            );
         }
         for (line, name) in dependencies(&source.text) {
             let ours = name == "vivarium" || name.starts_with("vivarium-");
@@ -54,26 +74,42 @@ pub fn edges(sources: &[Source], crates: &[Crate]) -> Vec<Finding> {
             }
         }
     }
-    for source in sources.iter().filter(|source| source.path.ends_with("/Cargo.toml")) {
+    for source in sources
+        .iter()
+        .filter(|source| source.path.ends_with("/Cargo.toml"))
+    {
         let known = crates.iter().any(|(path, ..)| *path == source.path);
         if !known && source.path != "fuzz/Cargo.toml" {
-            findings.push(Finding::new(&source.path, 0, "a crate that the list does not have"));
+            findings.push(Finding::new(
+                &source.path,
+                0,
+                "a crate that the list does not have",
+            ));
         }
     }
     findings
+}
+
+/// Is there a comment above, with nothing but other dependencies of the same group between?
+fn has_reason(above: &[&str]) -> bool {
+    let group = above.iter().rev().take_while(|line| !line.is_empty() && !line.starts_with('['));
+    group.into_iter().any(|line| line.starts_with('#'))
 }
 
 /// Dependencies on other people's crates without a comment that says why, and crates that do not
 /// take the workspace's lints.
 pub fn reasons(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for source in sources.iter().filter(|source| source.path.ends_with("Cargo.toml")) {
+    for source in sources
+        .iter()
+        .filter(|source| source.path.ends_with("Cargo.toml"))
+    {
         let lines: Vec<_> = source.text.lines().collect();
         for (line, name) in dependencies(&source.text) {
             let text = lines[line - 1];
             // Members of the workspace need no reason; an inherited one has it in the root.
             let exempt = name.starts_with("vivarium") || text.contains("workspace = true");
-            let reasoned = line >= 2 && lines[line - 2].starts_with('#');
+            let reasoned = has_reason(&lines[..line - 1]);
             if !exempt && !reasoned {
                 let what = format!("no comment above {name} says why it is there");
                 findings.push(Finding::new(&source.path, line, what));
@@ -81,7 +117,11 @@ pub fn reasons(sources: &[Source]) -> Vec<Finding> {
         }
         let is_member = source.text.contains("[package]") && !source.path.starts_with("fuzz/");
         if is_member && !source.text.contains("[lints]\nworkspace = true") {
-            findings.push(Finding::new(&source.path, 0, "does not take the workspace's lints"));
+            findings.push(Finding::new(
+                &source.path,
+                0,
+                "does not take the workspace's lints",
+            ));
         }
     }
     findings

@@ -26,7 +26,10 @@ fn named(code: &str) -> Vec<(usize, String)> {
 }
 
 fn first_word(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// The first name of each item of a `use` group, up to the brace that closes it.
@@ -62,8 +65,13 @@ fn is_module_root(path: &str) -> bool {
 /// The edges that the code has, from module to modules; tests left out.
 pub fn found(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for source in sources.iter().filter(|source| source.is_rust() && !source.is_test_file()) {
-        let Some(from) = module(&source.path) else { continue };
+    for source in sources
+        .iter()
+        .filter(|source| source.is_rust() && !source.is_test_file())
+    {
+        let Some(from) = module(&source.path) else {
+            continue;
+        };
         let to = edges.entry(from.to_owned()).or_default();
         for (_, name) in named(&source.production()) {
             if name != from {
@@ -79,8 +87,13 @@ pub fn found(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
 pub fn check(sources: &[Source], table: &[Row]) -> Vec<Finding> {
     let mut findings = order(table);
     let allowed: BTreeMap<_, _> = table.iter().copied().collect();
-    for source in sources.iter().filter(|source| source.is_rust() && !source.is_test_file()) {
-        let Some(from) = module(&source.path) else { continue };
+    for source in sources
+        .iter()
+        .filter(|source| source.is_rust() && !source.is_test_file())
+    {
+        let Some(from) = module(&source.path) else {
+            continue;
+        };
         let code = source.production();
         let Some(names) = allowed.get(from) else {
             findings.push(Finding::new(&source.path, 0, format!("{from} has no row")));
@@ -109,7 +122,11 @@ fn order(table: &[Row]) -> Vec<Finding> {
     for (index, (from, names)) in table.iter().enumerate() {
         for name in *names {
             if !table[..index].iter().any(|(earlier, _)| earlier == name) {
-                findings.push(Finding::new("table", index + 1, format!("{from} is above {name}")));
+                findings.push(Finding::new(
+                    "table",
+                    index + 1,
+                    format!("{from} is above {name}"),
+                ));
             }
         }
     }
@@ -120,7 +137,11 @@ fn unneeded(found: &BTreeMap<String, BTreeSet<String>>, table: &[Row]) -> Vec<Fi
     let mut findings = Vec::new();
     for (index, (from, names)) in table.iter().enumerate() {
         match found.get(*from) {
-            None => findings.push(Finding::new("table", index + 1, format!("no module {from}"))),
+            None => findings.push(Finding::new(
+                "table",
+                index + 1,
+                format!("no module {from}"),
+            )),
             Some(used) => {
                 for name in names.iter().filter(|name| !used.contains(**name)) {
                     let what = format!("{from} does not name {name}: remove it");

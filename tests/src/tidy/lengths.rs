@@ -44,7 +44,11 @@ pub fn functions(code: &str) -> Vec<Function> {
         }
         if let Some(open) = body(code, at) {
             let (first, last) = (line_of(code, at), line_of(code, closing(code, open) - 1));
-            found.push(Function { name, line: first, lines: last - first + 1 });
+            found.push(Function {
+                name,
+                line: first,
+                lines: last - first + 1,
+            });
         }
     }
     found
@@ -75,7 +79,9 @@ pub fn functions_and_files(sources: &[Source], exceptions: &[Exception]) -> Vec<
     let mut findings = Vec::new();
     let mut used = vec![false; exceptions.len()];
     let mut judge = |path: &str, line: usize, name: &str, lines: usize, limit: usize| {
-        let index = exceptions.iter().position(|e| e.path == path && e.name == name);
+        let index = exceptions
+            .iter()
+            .position(|e| e.path == path && e.name == name);
         let allowed = index.map_or(limit, |index| exceptions[index].lines);
         if lines > allowed {
             let what = format!("{name} has {lines} lines, {allowed} are allowed");
@@ -93,12 +99,27 @@ pub fn functions_and_files(sources: &[Source], exceptions: &[Exception]) -> Vec<
             }
         }
     };
-    for source in sources.iter().filter(|source| source.is_rust() && !source.is_test_file()) {
+    for source in sources
+        .iter()
+        .filter(|source| source.is_rust() && !source.is_test_file())
+    {
         for function in functions(&source.production()) {
             let (line, lines) = (function.line, function.lines);
-            judge(&source.path, line, &function.name, lines, FUNCTION_LINES_MAX);
+            judge(
+                &source.path,
+                line,
+                &function.name,
+                lines,
+                FUNCTION_LINES_MAX,
+            );
         }
-        judge(&source.path, 0, "file", source.production_lines(), FILE_LINES_MAX);
+        judge(
+            &source.path,
+            0,
+            "file",
+            source.production_lines(),
+            FILE_LINES_MAX,
+        );
     }
     for (exception, used) in exceptions.iter().zip(used) {
         if !used {

@@ -23,7 +23,11 @@ pub struct Finding {
 
 impl Finding {
     pub fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self { path: path.into(), line, what: what.into() }
+        Self {
+            path: path.into(),
+            line,
+            what: what.into(),
+        }
     }
 }
 
@@ -38,5 +42,10 @@ impl fmt::Display for Finding {
 pub fn assert_none(mut findings: Vec<Finding>) {
     findings.sort();
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    assert!(lines.is_empty(), "{} findings:\n{}", lines.len(), lines.join("\n"));
+    assert!(
+        lines.is_empty(),
+        "{} findings:\n{}",
+        lines.len(),
+        lines.join("\n")
+    );
 }

@@ -1,6 +1,7 @@
 //! Files of the repository, and Rust text with everything blanked out that is not code.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 /// One text file.
@@ -12,14 +13,25 @@ pub struct Source {
     /// For Rust files: the text with comments, strings and characters blanked, line for line.
     pub code: String,
     /// Byte ranges of `code` that only exist in tests.
-    tests: Vec<std::ops::Range<usize>>,
+    tests: Vec<Range<usize>>,
+    whole_is_test: bool,
 }
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        let code = if path.ends_with(".rs") { blank(text) } else { String::new() };
+        let code = if path.ends_with(".rs") {
+            blank(text)
+        } else {
+            String::new()
+        };
         let tests = test_regions(&code);
-        Self { path: path.into(), text: text.into(), code, tests }
+        Self {
+            path: path.into(),
+            text: text.into(),
+            code,
+            tests,
+            whole_is_test: false,
+        }
     }
 
     pub fn is_rust(&self) -> bool {
@@ -28,12 +40,7 @@ impl Source {
 
     /// Is the whole file made for tests only?
     pub fn is_test_file(&self) -> bool {
-        self.tests.iter().any(|region| *region == (0..self.code.len()))
-    }
-
-    /// Says that the whole file only exists in tests.
-    fn mark_as_test(&mut self) {
-        self.tests = vec![0..self.code.len()];
+        self.whole_is_test
     }
 
     /// The code with test regions blanked too.
@@ -52,7 +59,7 @@ impl Source {
     /// Number of lines, those of test modules left out.
     pub fn production_lines(&self) -> usize {
         let whole = self.text.lines().count();
-        let lines = |r: &std::ops::Range<usize>| self.code[r.clone()].lines().count();
+        let lines = |r: &Range<usize>| self.code[r.clone()].lines().count();
         whole.saturating_sub(self.tests.iter().map(lines).sum())
     }
 }
@@ -75,7 +82,10 @@ pub fn repository(root: &Path) -> Vec<Source> {
 const SKIPPED: &[&str] = &["target", ".git", "vivarium-data"];
 
 fn collect(root: &Path, dir: &Path, sources: &mut Vec<Source>) {
-    for entry in fs::read_dir(dir).expect("the repository can be read").flatten() {
+    for entry in fs::read_dir(dir)
+        .expect("the repository can be read")
+        .flatten()
+    {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         if SKIPPED.contains(&&*name) {
@@ -105,7 +115,7 @@ pub fn mark_test_files(sources: &mut [Source]) {
         let path = &source.path;
         let integration = path.contains("/tests/") && !path.contains("/src/");
         if integration || prefixes.iter().any(|prefix| path.starts_with(&**prefix)) {
-            source.mark_as_test();
+            source.whole_is_test = true;
         }
     }
 }
@@ -121,27 +131,33 @@ fn module_dir(path: &str) -> String {
 
 /// `mod NAME` or `mod NAME {` right behind `#[cfg(test)]`: byte of the `mod`, and the rest.
 fn test_modules(code: &str) -> impl Iterator<Item = (usize, &str)> {
-    code.match_indices("#[cfg(test)]").filter_map(|(at, attribute)| {
-        let rest = code[at + attribute.len()..].trim_start();
-        let rest = rest.strip_prefix("pub(crate) ").unwrap_or(rest);
-        let start = code.len() - rest.len();
-        rest.strip_prefix("mod ").map(|rest| (start, rest))
-    })
+    code.match_indices("#[cfg(test)]")
+        .filter_map(|(at, attribute)| {
+            let rest = code[at + attribute.len()..].trim_start();
+            let rest = rest.strip_prefix("pub(crate) ").unwrap_or(rest);
+            let start = code.len() - rest.len();
+            rest.strip_prefix("mod ").map(|rest| (start, rest))
+        })
 }
 
 fn test_module_declarations(code: &str) -> Vec<String> {
     let names = test_modules(code).filter_map(|(_, rest)| {
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_')?;
-        rest[end..].trim_start().starts_with(';').then(|| rest[..end].to_owned())
+        rest[end..]
+            .trim_start()
+            .starts_with(';')
+            .then(|| rest[..end].to_owned())
     });
     names.collect()
 }
 
-fn test_regions(code: &str) -> Vec<std::ops::Range<usize>> {
+fn test_regions(code: &str) -> Vec<Range<usize>> {
     let regions = test_modules(code).filter_map(|(start, rest)| {
         let open = rest.find(['{', ';'])?;
         let open = code.len() - rest.len() + open;
-        code[open..].starts_with('{').then(|| start..closing(code, open))
+        code[open..]
+            .starts_with('{')
+            .then(|| start..closing(code, open))
     });
     regions.collect()
 }
@@ -210,7 +226,9 @@ fn is_word(byte: u8) -> bool {
 
 fn find(bytes: &[u8], from: usize, needle: &[u8]) -> usize {
     let from = from.min(bytes.len());
-    let found = bytes[from..].windows(needle.len()).position(|window| window == needle);
+    let found = bytes[from..]
+        .windows(needle.len())
+        .position(|window| window == needle);
     found.map_or(bytes.len(), |offset| from + offset)
 }
 

@@ -33,10 +33,17 @@ pub const TOP_LEVEL: &[&str] = &[
 /// Names at the top of `root`, without `.git` and what `.gitignore` names there.
 pub fn names(root: &Path) -> BTreeSet<String> {
     let ignored = fs::read_to_string(root.join(".gitignore")).unwrap_or_default();
-    let ignored: Vec<_> = ignored.lines().filter_map(|line| line.strip_prefix('/')).collect();
-    let entries = fs::read_dir(root).expect("the repository can be read").flatten();
+    let ignored: Vec<_> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('/'))
+        .collect();
+    let entries = fs::read_dir(root)
+        .expect("the repository can be read")
+        .flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| name != ".git" && !ignored.contains(&&**name)).collect()
+    names
+        .filter(|name| name != ".git" && !ignored.contains(&&**name))
+        .collect()
 }
 
 /// What is there and should not be, and the other way round.
@@ -51,14 +58,20 @@ pub fn check(found: &BTreeSet<String>) -> Vec<Finding> {
 
 /// Scenario files that nothing outside `scenarios` names, neither by file nor by folder.
 pub fn unused_scenarios(sources: &[Source], scenarios: &[String]) -> Vec<Finding> {
-    let users = || sources.iter().filter(|source| !source.path.starts_with("scenarios/"));
+    let users = || {
+        sources
+            .iter()
+            .filter(|source| !source.path.starts_with("scenarios/"))
+    };
     let named = |name: &str| users().any(|source| source.text.contains(name));
     let is_used = |path: &str| {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         named(name) || (dir.contains('/') && named(dir))
     };
     let unused = scenarios.iter().filter(|path| !is_used(path));
-    unused.map(|path| Finding::new(path, 0, "no test or program names this file")).collect()
+    unused
+        .map(|path| Finding::new(path, 0, "no test or program names this file"))
+        .collect()
 }
 
 /// Every file below `scenarios`, binary ones too, relative to the root.
@@ -66,7 +79,10 @@ pub fn scenarios(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![root.join("scenarios")];
     while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(dir).expect("the repository can be read").flatten() {
+        for entry in fs::read_dir(dir)
+            .expect("the repository can be read")
+            .flatten()
+        {
             let path = entry.path();
             if path.is_dir() {
                 open.push(path);

@@ -14,8 +14,12 @@ const UNFINISHED: &[&str] = &[
 ];
 
 /// Paths that only exist on somebody's machine.
-const MACHINE_PATHS: &[&str] =
-    &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
+const MACHINE_PATHS: &[&str] = &[
+    concat!("/ho", "me/"),
+    concat!("/ro", "ot/"),
+    concat!("/wo", "rk/"),
+    concat!("/Us", "ers/"),
+];
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
@@ -26,8 +30,8 @@ fn holds(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
-        let ends_in_word = word.ends_with(is_word);
-        !before.is_some_and(is_word) && !(ends_in_word && after.is_some_and(is_word))
+        let goes_on = word.ends_with(is_word) && after.is_some_and(is_word);
+        !before.is_some_and(is_word) && !goes_on
     })
 }
 
@@ -61,20 +65,27 @@ fn each_line(sources: &[Source], check: impl Fn(&str) -> Option<String>) -> Vec<
 
 /// Rust files that do not begin with what they know.
 pub fn headers(sources: &[Source]) -> Vec<Finding> {
-    let rust = sources.iter().filter(|s| s.is_rust() && (!s.is_test_file() || is_root(&s.path)));
+    let rust = sources
+        .iter()
+        .filter(|s| s.is_rust() && (!s.is_test_file() || is_root(&s.path)));
     let bare = rust.filter(|source| !source.text.starts_with("//!"));
-    bare.map(|s| Finding::new(&s.path, 1, "no header: say what this file knows")).collect()
+    bare.map(|s| Finding::new(&s.path, 1, "no header: say what this file knows"))
+        .collect()
 }
 
 /// Is this the root of an integration test?
 fn is_root(path: &str) -> bool {
-    path.rsplit_once('/').is_some_and(|(dir, _)| dir.ends_with("/tests") && !dir.contains("/src"))
+    path.rsplit_once('/')
+        .is_some_and(|(dir, _)| dir.ends_with("/tests") && !dir.contains("/src"))
 }
 
 /// `core` may not name the standard library outside its tests, and says so in its root.
 pub fn core_is_bare(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for source in sources.iter().filter(|source| source.path.starts_with("core/src/")) {
+    for source in sources
+        .iter()
+        .filter(|source| source.path.starts_with("core/src/"))
+    {
         let code = source.production();
         for (number, line) in code.lines().enumerate() {
             if holds(line, "std::") {
