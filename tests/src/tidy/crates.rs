@@ -92,7 +92,10 @@ pub fn edges(sources: &[Source], crates: &[Crate]) -> Vec<Finding> {
 
 /// Is there a comment above, with nothing but other dependencies of the same group between?
 fn has_reason(above: &[&str]) -> bool {
-    let group = above.iter().rev().take_while(|line| !line.is_empty() && !line.starts_with('['));
+    let group = above
+        .iter()
+        .rev()
+        .take_while(|line| !line.is_empty() && !line.starts_with('['));
     group.into_iter().any(|line| line.starts_with('#'))
 }
 
