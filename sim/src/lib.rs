@@ -4,6 +4,8 @@
 //! the same run, byte for byte. Nothing in here can name a real clock, socket, file or thread.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod clients;
 pub mod net;
 pub mod observe;
 pub mod rng;

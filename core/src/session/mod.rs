@@ -1,3 +1,0 @@
-//! Sessions: their ids and passwords.
-
-pub mod id;

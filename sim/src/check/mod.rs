@@ -1,0 +1,541 @@
+//! The checkers, one rule family per file, on in every run. This file only carries observations to
+//! them: what servers do after each turn, what reaches the platter, what clients ask and are told.
+//!
+//! The first violation is kept and everything after it is ignored: a run ends there. Checkers never
+//! influence the run, and draw nothing.
+
+pub mod digest;
+pub mod durability;
+pub mod ephemerals;
+pub mod epochs;
+pub mod leadership;
+pub mod linear;
+pub mod liveness;
+pub mod model;
+pub mod multi;
+pub mod prefix;
+pub mod probe;
+pub mod sequence;
+pub mod session;
+pub mod view;
+pub mod watches;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use vivarium_core::boundary::Outbox;
+use vivarium_core::ids::{ServerId, SessionId, Zxid};
+use vivarium_core::log::LogEntry;
+use vivarium_core::node::Node;
+use vivarium_core::wire::records::ErrorCode;
+use vivarium_core::wire::txn::{Txn, TxnRecord};
+
+use self::model::Model;
+use self::view::{LogMove, View};
+use crate::clients::ops::{Body, Op, Reply, WatchEvent};
+use crate::observe::{ClientId, Setup, SimTime, Violation};
+
+/// What a client keeps of a request until its reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket {
+    pub sent: SimTime,
+    /// Newest zxid acknowledged to anybody at that moment.
+    floor: Zxid,
+}
+
+/// One server as the checkers saw it last.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    view: View,
+    open: bool,
+}
+
+/// All checkers of one run.
+#[derive(Debug)]
+pub struct Checks {
+    setup: Setup,
+    model: Model,
+    /// Digest of the tree after each committed transaction.
+    digests: Vec<u64>,
+    /// Ends of sessions and failed multis, which every server's tree is asked about when it
+    /// applies them.
+    probes: BTreeMap<Zxid, probe::Probe>,
+    prefix: prefix::Prefix,
+    leadership: leadership::Leadership,
+    epochs: epochs::Epochs,
+    durability: durability::Durability,
+    linear: linear::Linear,
+    sequences: sequence::Sequences,
+    sessions: session::Sessions,
+    watches: watches::Watches,
+    ephemerals: ephemerals::Ephemerals,
+    liveness: liveness::Liveness,
+    last: BTreeMap<ServerId, Last>,
+    moves: Vec<LogMove>,
+    events: u64,
+    first: Option<Violation>,
+}
+
+impl Checks {
+    pub fn new(setup: &Setup) -> Self {
+        Self {
+            setup: setup.clone(),
+            model: Model::new(),
+            digests: Vec::new(),
+            probes: BTreeMap::new(),
+            prefix: prefix::Prefix::default(),
+            leadership: leadership::Leadership::default(),
+            epochs: epochs::Epochs::default(),
+            durability: durability::Durability::default(),
+            linear: linear::Linear::default(),
+            sequences: sequence::Sequences::default(),
+            sessions: session::Sessions::default(),
+            watches: watches::Watches::default(),
+            ephemerals: ephemerals::Ephemerals::default(),
+            liveness: liveness::Liveness::default(),
+            last: BTreeMap::new(),
+            moves: Vec::new(),
+            events: 0,
+            first: None,
+        }
+    }
+
+    /// The first broken promise. The run is over then.
+    pub fn violation(&mut self) -> Option<Violation> {
+        self.first.clone()
+    }
+
+    /// Observations so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Newest committed zxid.
+    pub fn committed(&self) -> Zxid {
+        self.prefix.last()
+    }
+
+    /// The replicated state by the specification.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn broken(&mut self, rule: &'static str, evidence: String) {
+        let liveness = rule == liveness::RULE;
+        self.first.get_or_insert(Violation { rule, evidence, liveness });
+    }
+
+    fn note(&mut self, rule: &'static str, judged: Result<(), String>) {
+        if let Err(evidence) = judged {
+            self.broken(rule, evidence);
+        }
+    }
+
+    fn noted(&mut self, judged: Result<(), prefix::Broken>) {
+        if let Err((rule, evidence)) = judged {
+            self.broken(rule, evidence);
+        }
+    }
+
+    /// Counts an observation; false after a violation.
+    fn goes_on(&mut self) -> bool {
+        self.events += 1;
+        self.first.is_none()
+    }
+
+    // Servers.
+
+    /// After each flush, before any effect of `out` reaches anybody. `applied` are the
+    /// transactions that went into the tree since the last flush.
+    pub fn after_turn(
+        &mut self,
+        t: SimTime,
+        id: ServerId,
+        node: &Node,
+        applied: &[LogEntry],
+        out: &Outbox,
+    ) {
+        if !self.goes_on() {
+            return;
+        }
+        let view = View::of(&node.status());
+        let mut moves = std::mem::take(&mut self.moves);
+        view::log_moves(out, &mut moves);
+        let was_open = self.last.get(&id).is_some_and(|last| last.open);
+        // A server that steps down may still have told clients what it committed in this turn.
+        let shown = match (was_open, view.is_broadcasting()) {
+            (_, true) => Zxid(i64::MAX),
+            (true, false) => view::newest_shown(out),
+            (false, false) => Zxid::ZERO,
+        };
+        self.turn(t, id, &view, &moves, applied, shown);
+        self.moves = moves;
+        for entry in applied {
+            if let Some(probe) = self.probes.get(&entry.zxid) {
+                let judged = probe.judge(id, entry.zxid, node.database().tree());
+                self.noted(judged);
+            }
+        }
+    }
+
+    /// A turn without the machine's types. All applied up to `shown` is committed.
+    fn turn(
+        &mut self,
+        t: SimTime,
+        id: ServerId,
+        view: &View,
+        moves: &[LogMove],
+        applied: &[LogEntry],
+        shown: Zxid,
+    ) {
+        for step in moves {
+            let judged = self.prefix.log_moved(id, step);
+            self.noted(judged);
+        }
+        for entry in applied {
+            let judged = self.prefix.applied(id, entry);
+            self.noted(judged);
+        }
+        self.prefix.settled(id, view.applied);
+        let judged = self.epochs.after_turn(id, view);
+        self.note(epochs::RULE, judged);
+        let became = match self.leadership.after_turn(t, id, view) {
+            Ok(became) => became,
+            Err(evidence) => {
+                self.broken(leadership::RULE, evidence);
+                false
+            }
+        };
+        if shown > Zxid::ZERO {
+            let mut new = Vec::new();
+            let judged = self.prefix.claim(id, shown, &mut new);
+            self.noted(judged);
+            for (zxid, record) in new {
+                self.commit(t, id, zxid, &record);
+            }
+        }
+        if became {
+            let judged = self.prefix.leads(id);
+            self.noted(judged);
+        }
+        let open = view.is_broadcasting();
+        let last = self.last.insert(id, Last { view: *view, open });
+        let known = |l: Last| (l.view.applied, l.view.digest, l.open);
+        if last.map(known) != Some((view.applied, view.digest, open)) {
+            self.judge_digest(id, view);
+        }
+    }
+
+    fn judge_digest(&mut self, id: ServerId, view: &View) {
+        let zxid = view.applied;
+        let position = self.prefix.position_of(zxid);
+        let held = position.checked_sub(1).map_or(Zxid::ZERO, |_| self.prefix.at(position - 1));
+        let is_known = held == zxid || zxid.counter() == 0 && self.prefix.held_by(id) == position;
+        if !is_known || self.digests.len() < position {
+            return;
+        }
+        let model = match position {
+            0 => Model::new().digest(),
+            n => self.digests[n - 1],
+        };
+        let judged = digest::judge(id, zxid, view.digest, model);
+        self.note(digest::RULE, judged);
+    }
+
+    /// The next transaction of the canonical history.
+    fn commit(&mut self, t: SimTime, id: ServerId, zxid: Zxid, bytes: &Bytes) {
+        if self.first.is_some() {
+            return;
+        }
+        let Ok(record) = TxnRecord::decode(bytes) else {
+            self.broken(prefix::RULE, format!("server {id} commits unreadable {zxid}"));
+            return;
+        };
+        if record.header.zxid != zxid {
+            let inner = record.header.zxid;
+            self.broken(prefix::RULE, format!("server {id} commits {inner} as {zxid}"));
+            return;
+        }
+        let judged = self.durability.judge(&self.setup, zxid, "committed");
+        self.note(durability::RULE, judged);
+        self.note(multi::RULE, multi::judge_txn(zxid, &record.txn));
+        let session = record.header.session;
+        if let Some(op) = self.linear.request(session, record.header.cxid) {
+            let judged = self.sequences.committed(&self.model, &op, &record.txn);
+            self.note(sequence::RULE, judged);
+        }
+        let judged = ephemerals::judge_close(&self.model, session, &record.txn);
+        self.note(ephemerals::RULE, judged);
+        let verdict = match self.linear.committed(&self.model, &record.header, &record.txn) {
+            Ok(verdict) => verdict,
+            Err(evidence) => {
+                self.broken(linear::RULE, evidence);
+                return;
+            }
+        };
+        self.remember(t, zxid, &record, verdict.op.as_deref());
+        if let Some(session) = verdict.expired
+            && self.model.is_alive(session)
+        {
+            self.expired(t, session);
+        }
+        self.watches.committed(zxid, &verdict.draft.changes);
+        self.model.commit(verdict.draft);
+        self.digests.push(self.model.digest());
+    }
+
+    /// What other checkers want to know of a transaction later.
+    fn remember(&mut self, t: SimTime, zxid: Zxid, record: &TxnRecord<'_>, op: Option<&Op>) {
+        match (&record.txn, op) {
+            (Txn::CreateSession { timeout_ms }, _) => {
+                self.ephemerals.created(t, record.header.session, *timeout_ms);
+            }
+            (Txn::CloseSession { .. }, _) => {
+                self.probes.insert(zxid, probe::Probe::Closed(record.header.session));
+            }
+            (txn, Some(op)) if multi::has_failed(txn) => {
+                self.probes.insert(zxid, probe::Probe::FailedMulti(multi::paths(op)));
+            }
+            _ => {}
+        }
+    }
+
+    fn expired(&mut self, t: SimTime, session: SessionId) {
+        let leader = if self.setup.servers().count() == 1 {
+            self.setup.servers().next().map(|id| (id, SimTime::ZERO))
+        } else {
+            self.leadership.newest()
+        };
+        let judged = self.ephemerals.expired(&self.setup, t, session, leader);
+        self.note(ephemerals::RULE_EXPIRY, judged);
+    }
+
+    /// The server is gone, with all that its disk had not synced.
+    pub fn on_crash(&mut self, t: SimTime, id: ServerId) {
+        self.on_fault(t, id, true);
+        self.leadership.crashed(id);
+        self.last.remove(&id);
+    }
+
+    /// The server starts with what its disk gave back, before its first flush.
+    pub fn on_restart(&mut self, t: SimTime, id: ServerId, node: &Node) {
+        self.restarted(t, id, &View::of(&node.status()));
+    }
+
+    fn restarted(&mut self, t: SimTime, id: ServerId, view: &View) {
+        self.on_fault(t, id, false);
+        if !self.goes_on() {
+            return;
+        }
+        self.prefix.restarted(id, view.applied);
+        let (base, log) = self.prefix.log_of(id);
+        self.durability.restarted(id, base, log);
+        let judged = self.epochs.restarted(id, view);
+        self.note(epochs::RULE, judged);
+        self.judge_digest(id, view);
+    }
+
+    /// A log record is on the platter now.
+    pub fn on_durable(&mut self, _t: SimTime, id: ServerId, zxid: Zxid) {
+        if self.goes_on() {
+            self.durability.durable(id, zxid);
+        }
+    }
+
+    /// The log on the platter ends with `after` now.
+    pub fn on_truncated(&mut self, _t: SimTime, id: ServerId, after: Zxid) {
+        if self.goes_on() {
+            self.durability.truncated(id, after);
+        }
+    }
+
+    /// A snapshot of this zxid stands for everything before it on the platter now.
+    pub fn on_installed(&mut self, _t: SimTime, id: ServerId, zxid: Zxid, digest: u64) {
+        if !self.goes_on() {
+            return;
+        }
+        self.durability.installed(id, zxid);
+        let position = self.prefix.position_of(zxid);
+        if let Some(last) = position.checked_sub(1)
+            && self.prefix.at(last) == zxid
+        {
+            let judged = digest::judge(id, zxid, digest, self.digests[last]);
+            self.note(digest::RULE, judged);
+        }
+    }
+
+    /// A fault that concerns the server begins or ends: a crash (reported by itself), a pause, a
+    /// cut or stalled link, a clock that jumps or runs outside the drift of the setup.
+    pub fn on_fault(&mut self, t: SimTime, id: ServerId, begins: bool) {
+        self.ephemerals.fault(t, id, begins);
+    }
+
+    /// The last fault has healed; everything must serve within the bound.
+    pub fn on_healed(&mut self, t: SimTime) {
+        self.liveness.healed(t, self.prefix.last());
+    }
+
+    /// The run is over. `None` is a server that is down.
+    pub fn at_end<'n>(
+        &mut self,
+        t: SimTime,
+        nodes: impl IntoIterator<Item = (ServerId, Option<&'n Node>)>,
+    ) {
+        for (id, node) in nodes {
+            if !self.goes_on() {
+                return;
+            }
+            let view = node.map(|node| View::of(&node.status()));
+            let judged =
+                self.liveness.judge_server(&self.setup, t, id, view.as_ref(), &self.prefix);
+            self.note(liveness::RULE, judged);
+            if let (Some(node), Some(view)) = (node, view)
+                && view.is_broadcasting()
+            {
+                let judged = probe::judge_tree(id, &self.model, view.applied, node);
+                self.noted(judged);
+            }
+        }
+        if self.first.is_none() {
+            let judged = self.liveness.judge_writes(&self.setup, t);
+            self.note(liveness::RULE, judged);
+            let judged = self.ephemerals.overdue(&self.setup, t, &self.model);
+            if let Err(evidence) = judged {
+                let rule = ephemerals::RULE_EXPIRY;
+                self.first.get_or_insert(Violation { rule, evidence, liveness: true });
+            }
+        }
+    }
+
+    // Clients.
+
+    /// A client's connection is accepted with a session, new or known.
+    pub fn session_opened(
+        &mut self,
+        t: SimTime,
+        client: ClientId,
+        server: ServerId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        if self.goes_on() {
+            self.watches.disconnected(client);
+            self.ephemerals.opened(t, client, server, session, timeout_ms);
+        }
+    }
+
+    /// A server refuses a client's session as expired.
+    pub fn session_refused(&mut self, t: SimTime, session: SessionId) {
+        if self.goes_on() && self.model.is_alive(session) {
+            self.expired(t, session);
+        }
+    }
+
+    /// The client's connection is gone, whoever closed it.
+    pub fn disconnected(&mut self, client: ClientId) {
+        self.watches.disconnected(client);
+        self.ephemerals.disconnected(client);
+    }
+
+    /// A request leaves a client. Keep the ticket for the reply.
+    pub fn invoked(&mut self, t: SimTime, session: SessionId, xid: i32, op: &Rc<Op>) -> Ticket {
+        if self.goes_on() {
+            self.ephemerals.sent(t, session);
+            if op.is_write() {
+                self.linear.invoked(session, xid, op);
+                self.liveness.asked(&self.setup, t);
+            }
+        }
+        Ticket { sent: t, floor: self.linear.floor() }
+    }
+
+    /// Nobody will hear the reply to this request any more.
+    pub fn lost(&mut self, session: SessionId, xid: i32, op: &Op) {
+        if op.is_write() {
+            self.linear.lost(session, xid);
+        }
+    }
+
+    /// A reply reaches its client.
+    #[allow(clippy::too_many_arguments)] // each is a different fact of one reply
+    pub fn replied(
+        &mut self,
+        t: SimTime,
+        client: ClientId,
+        session: SessionId,
+        xid: i32,
+        op: &Op,
+        ticket: Ticket,
+        reply: &Reply,
+    ) {
+        if !self.goes_on() {
+            return;
+        }
+        let judged = self.sessions.replied(session, reply);
+        self.note(session::RULE, judged);
+        let judged = self.watches.replied(client, reply.zxid);
+        self.noted(judged);
+        self.ephemerals.answered(&self.setup, t, session, ticket.sent);
+        if op.is_write() {
+            self.write_replied(session, xid, ticket, reply);
+        } else {
+            self.read_replied(client, op, ticket, reply);
+        }
+        let expired = reply.result == Err(ErrorCode::SessionExpired.code());
+        if expired && self.model.is_alive(session) {
+            self.expired(t, session);
+        }
+    }
+
+    fn write_replied(&mut self, session: SessionId, xid: i32, ticket: Ticket, reply: &Reply) {
+        if let Ok(Body::Multi(results)) = &reply.result {
+            self.note(multi::RULE, multi::judge_reply(reply.zxid, results));
+        }
+        let judged = self.linear.replied(session, xid, reply);
+        self.note(linear::RULE, judged);
+        let refused = reply.result == Err(ErrorCode::SessionExpired.code());
+        if !refused {
+            let judged = self.durability.judge(&self.setup, reply.zxid, "acknowledged");
+            self.note(durability::RULE, judged);
+            self.liveness.acknowledged(ticket.sent);
+        }
+    }
+
+    fn read_replied(&mut self, client: ClientId, op: &Op, ticket: Ticket, reply: &Reply) {
+        let judged = session::judge_read(&self.model, op, reply);
+        self.note(session::RULE_READ, judged);
+        match op {
+            Op::Sync { .. } => {
+                self.note(linear::RULE_SYNC, linear::judge_sync(ticket.floor, reply));
+            }
+            Op::SetWatches { .. } => {
+                let judged = self.watches.set_watches(&self.model, client, op, reply);
+                self.noted(judged);
+            }
+            _ => self.watches.read(&self.model, client, op, reply),
+        }
+    }
+
+    /// A watch event reaches its client.
+    pub fn event(&mut self, _t: SimTime, client: ClientId, event: &WatchEvent) {
+        if self.goes_on() {
+            let judged = self.watches.event(client, event);
+            self.noted(judged);
+        }
+    }
+
+    /// A client gets bytes that no server may send, or a reply out of turn.
+    pub fn malformed(&mut self, t: SimTime, client: ClientId, what: &str) {
+        if self.goes_on() {
+            self.broken(RULE_PROTOCOL, format!("{client} at {t}: {what}"));
+        }
+    }
+}
+
+/// Rule: what a server sends is what the client protocol says, replies in the order of requests
+/// (pings too: xid -2 answers the oldest ping).
+pub const RULE_PROTOCOL: &str = "client-protocol";
+
+#[cfg(test)]
+mod tests;
