@@ -26,7 +26,11 @@ const fn tables() -> [[u32; 256]; 8] {
         let mut value = i as u32;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 { (value >> 1) ^ 0xedb8_8320 } else { value >> 1 };
+            value = if value & 1 == 1 {
+                (value >> 1) ^ 0xedb8_8320
+            } else {
+                value >> 1
+            };
             bit += 1;
         }
         tables[0][i] = value;
@@ -79,7 +83,9 @@ pub fn judge(id: ServerId, zxid: Zxid, digest: u64, model: u64) -> Result<(), St
     if digest == model {
         return Ok(());
     }
-    Err(format!("server {id} at {zxid} has digest {digest:#x}, the history gives {model:#x}"))
+    Err(format!(
+        "server {id} at {zxid} has digest {digest:#x}, the history gives {model:#x}"
+    ))
 }
 
 #[cfg(test)]

@@ -51,12 +51,24 @@ impl Durability {
     }
 
     pub fn installed(&mut self, id: ServerId, zxid: Zxid) {
-        self.platters.insert(id, Platter { base: zxid, log: Vec::new() });
+        self.platters.insert(
+            id,
+            Platter {
+                base: zxid,
+                log: Vec::new(),
+            },
+        );
     }
 
     /// The server starts with this snapshot and this log.
     pub fn restarted(&mut self, id: ServerId, base: Zxid, log: &[Zxid]) {
-        self.platters.insert(id, Platter { base, log: log.to_vec() });
+        self.platters.insert(
+            id,
+            Platter {
+                base,
+                log: log.to_vec(),
+            },
+        );
     }
 
     /// Is this zxid, committed or acknowledged now, where it must be?

@@ -59,7 +59,9 @@ pub struct Ephemerals {
 
 /// The transaction that closes a session, against the model before it.
 pub fn judge_close(model: &Model, session: SessionId, txn: &Txn<'_>) -> Result<(), String> {
-    let Txn::CloseSession { paths: Some(paths) } = txn else { return Ok(()) };
+    let Txn::CloseSession { paths: Some(paths) } = txn else {
+        return Ok(());
+    };
     let named: BTreeSet<&str> = paths.iter().map(|p| &**p).collect();
     let owned: BTreeSet<&str> = match model.session(session) {
         Some(s) if s.closed.is_none() => s.ephemerals.iter().map(|p| &**p).collect(),
@@ -68,7 +70,9 @@ pub fn judge_close(model: &Model, session: SessionId, txn: &Txn<'_>) -> Result<(
     if named == owned && named.len() == paths.len() {
         return Ok(());
     }
-    Err(format!("session {session} owns {owned:?} and is closed with {named:?}"))
+    Err(format!(
+        "session {session} owns {owned:?} and is closed with {named:?}"
+    ))
 }
 
 /// What a server has left of a session after applying its end.
@@ -76,14 +80,21 @@ pub fn judge_left(id: ServerId, session: SessionId, left: &[String]) -> Result<(
     if left.is_empty() {
         return Ok(());
     }
-    Err(format!("server {id} closed session {session} and still has its {left:?}"))
+    Err(format!(
+        "server {id} closed session {session} and still has its {left:?}"
+    ))
 }
 
 impl Ephemerals {
     /// A session was created by a transaction; its client may never learn of it.
     pub fn created(&mut self, t: SimTime, session: SessionId, timeout_ms: i32) {
         let timeout = Duration::from_millis(u64::from(timeout_ms.unsigned_abs()));
-        let life = Life { timeout, client: None, signs: VecDeque::new(), last_sign: t };
+        let life = Life {
+            timeout,
+            client: None,
+            signs: VecDeque::new(),
+            last_sign: t,
+        };
         self.lives.entry(session).or_insert(life);
     }
 
@@ -119,9 +130,15 @@ impl Ephemerals {
 
     /// A request of the session was answered.
     pub fn answered(&mut self, setup: &Setup, t: SimTime, session: SessionId, sent: SimTime) {
-        let Some(life) = self.lives.get_mut(&session) else { return };
+        let Some(life) = self.lives.get_mut(&session) else {
+            return;
+        };
         let apart = setup.tick / 4;
-        if life.signs.back().is_some_and(|(last, _)| sent.since(*last) < apart) {
+        if life
+            .signs
+            .back()
+            .is_some_and(|(last, _)| sent.since(*last) < apart)
+        {
             return;
         }
         if life.signs.len() == SIGNS_MAX {
@@ -133,13 +150,19 @@ impl Ephemerals {
     /// A fault that concerns the server begins or ends: crash, pause, cut, stall, slow clock.
     pub fn fault(&mut self, t: SimTime, id: ServerId, begins: bool) {
         let (active, ended) = self.faults.entry(id).or_default();
-        *active = if begins { *active + 1 } else { active.saturating_sub(1) };
+        *active = if begins {
+            *active + 1
+        } else {
+            active.saturating_sub(1)
+        };
         *ended = t;
     }
 
     /// Has the server been left alone since `from`?
     fn is_calm(&self, id: ServerId, from: SimTime) -> bool {
-        self.faults.get(&id).is_none_or(|(active, ended)| *active == 0 && *ended < from)
+        self.faults
+            .get(&id)
+            .is_none_or(|(active, ended)| *active == 0 && *ended < from)
     }
 
     /// Some server says that the session has expired.
@@ -150,9 +173,15 @@ impl Ephemerals {
         session: SessionId,
         leader: Option<(ServerId, SimTime)>,
     ) -> Result<(), String> {
-        let Some((leader, leads_since)) = leader else { return Ok(()) };
-        let Some(life) = self.lives.get(&session) else { return Ok(()) };
-        let Some(place) = life.client.and_then(|c| self.places.get(&c)) else { return Ok(()) };
+        let Some((leader, leads_since)) = leader else {
+            return Ok(());
+        };
+        let Some(life) = self.lives.get(&session) else {
+            return Ok(());
+        };
+        let Some(place) = life.client.and_then(|c| self.places.get(&c)) else {
+            return Ok(());
+        };
         let slack = setup.tick * 2;
         let drift = life.timeout.as_nanos() as u64 / 1_000_000 * u64::from(setup.drift_ppm_max);
         let timeout = life.timeout.saturating_sub(Duration::from_nanos(2 * drift));
@@ -165,7 +194,9 @@ impl Ephemerals {
                 && self.is_calm(leader, from)
                 && self.is_calm(place.server, from)
         };
-        let Some((sent, heard)) = life.signs.iter().find(fresh) else { return Ok(()) };
+        let Some((sent, heard)) = life.signs.iter().find(fresh) else {
+            return Ok(());
+        };
         Err(format!(
             "session {session} with a timeout of {:?} is expired at {t}; its request of {sent} was \
              answered at {heard} by server {}, and nothing disturbed it or leader {leader}",
@@ -177,8 +208,11 @@ impl Ephemerals {
     pub fn overdue(&self, setup: &Setup, t: SimTime, model: &Model) -> Result<(), String> {
         let grace = setup.tick * 10;
         for (id, _) in model.alive() {
-            let Some(life) = self.lives.get(&id) else { continue };
-            let from = t.0.saturating_sub((life.timeout * 2 + grace).as_nanos() as u64);
+            let Some(life) = self.lives.get(&id) else {
+                continue;
+            };
+            let from =
+                t.0.saturating_sub((life.timeout * 2 + grace).as_nanos() as u64);
             let from = SimTime(from);
             if life.last_sign < from && setup.servers().all(|s| self.is_calm(s, from)) {
                 let (timeout, last) = (life.timeout, life.last_sign);
@@ -230,7 +264,8 @@ mod tests {
         let fires = |change: fn(&mut Ephemerals), leads_since| {
             let mut e = in_touch();
             change(&mut e);
-            e.expired(&setup(3), ms(2_500), S, Some((L, leads_since))).is_err()
+            e.expired(&setup(3), ms(2_500), S, Some((L, leads_since)))
+                .is_err()
         };
         assert!(fires(|_| (), ms(50)));
         assert!(!fires(|_| (), ms(1_900)));

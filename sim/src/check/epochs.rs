@@ -36,7 +36,9 @@ impl Epochs {
         let seen = self.seen.entry(id).or_default();
         let (accepted, current) = (view.accepted, view.current);
         if current > accepted {
-            return Err(format!("server {id}: current epoch {current} over accepted {accepted}"));
+            return Err(format!(
+                "server {id}: current epoch {current} over accepted {accepted}"
+            ));
         }
         if accepted < seen.accepted || current < seen.current {
             return Err(format!(
@@ -51,11 +53,17 @@ impl Epochs {
         }
         let logged = view.logged.epoch();
         if logged > accepted {
-            return Err(format!("server {id} logged {}, accepted only {accepted}", view.logged));
+            return Err(format!(
+                "server {id} logged {}, accepted only {accepted}",
+                view.logged
+            ));
         }
         if view.is_broadcasting() {
             if logged > current {
-                return Err(format!("server {id} logged {}, current is {current}", view.logged));
+                return Err(format!(
+                    "server {id} logged {}, current is {current}",
+                    view.logged
+                ));
             }
             seen.promised = seen.promised.max(current);
         }
@@ -66,7 +74,11 @@ impl Epochs {
     pub fn restarted(&mut self, id: ServerId, view: &View) -> Result<(), String> {
         let seen = self.seen.entry(id).or_default();
         let promised = seen.promised;
-        *seen = Seen { accepted: view.accepted, current: view.current, promised };
+        *seen = Seen {
+            accepted: view.accepted,
+            current: view.current,
+            promised,
+        };
         if view.accepted < promised || view.current < promised {
             return Err(format!(
                 "server {id} was in broadcast of epoch {promised} and comes back with accepted {} \
@@ -117,7 +129,10 @@ mod tests {
         assert!(fires(&[at(1, 2, 1)]));
         assert!(fires(&[at(2, 2, 1), at(1, 1, 1)]));
         assert!(fires(&[at(2, 1, 3)]));
-        assert!(fires(&[View { serving: true, ..at(3, 1, 2) }]));
+        assert!(fires(&[View {
+            serving: true,
+            ..at(3, 1, 2)
+        }]));
     }
 
     #[test]

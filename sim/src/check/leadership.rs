@@ -35,7 +35,9 @@ impl Leadership {
             return Ok(false);
         }
         if let Some((other, since)) = self.leaders.get(&epoch) {
-            return Err(format!("server {id} leads epoch {epoch}, as {other} has since {since}"));
+            return Err(format!(
+                "server {id} leads epoch {epoch}, as {other} has since {since}"
+            ));
         }
         self.leaders.insert(epoch, (id, t));
         self.leading.insert(id, epoch);
@@ -59,7 +61,10 @@ mod tests {
     use crate::check::tests::view;
 
     fn leading(epoch: i64) -> View {
-        View { established: Some(Epoch(epoch)), ..view() }
+        View {
+            established: Some(Epoch(epoch)),
+            ..view()
+        }
     }
 
     #[test]

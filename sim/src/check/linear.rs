@@ -69,7 +69,12 @@ impl Linear {
     }
 
     pub fn invoked(&mut self, session: SessionId, cxid: i32, op: &Rc<Op>) {
-        let open = Open { op: op.clone(), floor: self.floor, lost: false, done: None };
+        let open = Open {
+            op: op.clone(),
+            floor: self.floor,
+            lost: false,
+            done: None,
+        };
         self.open.insert((session, cxid), open);
     }
 
@@ -97,24 +102,38 @@ impl Linear {
                     return Err(format!("{zxid} gives out session {session} again"));
                 }
                 let draft = model.draft_open(session, *timeout_ms, zxid);
-                return Ok(Verdict { draft, op: None, expired: None });
+                return Ok(Verdict {
+                    draft,
+                    op: None,
+                    expired: None,
+                });
             }
             Txn::CloseSession { .. } if !self.open.contains_key(&(session, header.cxid)) => {
                 let draft = model.draft_close(session, zxid);
-                return Ok(Verdict { draft, op: None, expired: Some(session) });
+                return Ok(Verdict {
+                    draft,
+                    op: None,
+                    expired: Some(session),
+                });
             }
             _ => {}
         }
         let Some(open) = self.open.get_mut(&(session, header.cxid)) else {
             let cxid = header.cxid;
-            return Err(format!("{zxid} is request {cxid} of session {session}: nobody asked"));
+            return Err(format!(
+                "{zxid} is request {cxid} of session {session}: nobody asked"
+            ));
         };
         if let Some((before, _)) = &open.done {
-            return Err(format!("{zxid} is the request that was committed as {before} before"));
+            return Err(format!(
+                "{zxid} is the request that was committed as {before} before"
+            ));
         }
         if zxid <= open.floor {
             let floor = open.floor;
-            return Err(format!("{zxid} was asked after {floor} had been acknowledged"));
+            return Err(format!(
+                "{zxid} was asked after {floor} had been acknowledged"
+            ));
         }
         let op = open.op.clone();
         let (outcome, draft, expired) = decide(model, header, txn, &op)?;
@@ -131,13 +150,19 @@ impl Linear {
             }
             *newest = header.cxid;
         }
-        Ok(Verdict { draft, op: Some(op), expired: expired.then_some(session) })
+        Ok(Verdict {
+            draft,
+            op: Some(op),
+            expired: expired.then_some(session),
+        })
     }
 
     /// A client gets the reply to a write.
     pub fn replied(&mut self, session: SessionId, cxid: i32, reply: &Reply) -> Result<(), String> {
         let Some(open) = self.open.remove(&(session, cxid)) else {
-            return Err(format!("reply to request {cxid} of session {session}: nobody waits"));
+            return Err(format!(
+                "reply to request {cxid} of session {session}: nobody waits"
+            ));
         };
         let Some((zxid, outcome)) = open.done else {
             if matches!(reply.result, Err(EXPIRED | MOVED)) {
@@ -149,7 +174,10 @@ impl Linear {
             ));
         };
         if reply.zxid != zxid {
-            return Err(format!("reply at {} to what was committed as {zxid}", reply.zxid));
+            return Err(format!(
+                "reply at {} to what was committed as {zxid}",
+                reply.zxid
+            ));
         }
         if !agrees(&outcome, &reply.result) {
             return Err(format!(
@@ -165,7 +193,10 @@ impl Linear {
 /// A reply to sync, asked when `floor` was acknowledged.
 pub fn judge_sync(floor: Zxid, reply: &Reply) -> Result<(), String> {
     if reply.result.is_ok() && reply.zxid < floor {
-        return Err(format!("sync answered at {}, but {floor} was acknowledged", reply.zxid));
+        return Err(format!(
+            "sync answered at {}, but {floor} was acknowledged",
+            reply.zxid
+        ));
     }
     Ok(())
 }
@@ -190,7 +221,9 @@ fn decide(
     }
     let (outcome, draft) = model.draft(session, op, zxid, header.time.0);
     if !says(op, &outcome, header.kind, txn) {
-        return Err(format!("{zxid}: {op:?} must lead to {outcome:?}, the log says {txn:?}"));
+        return Err(format!(
+            "{zxid}: {op:?} must lead to {outcome:?}, the log says {txn:?}"
+        ));
     }
     Ok((outcome, draft, false))
 }
@@ -221,12 +254,24 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
     match (asked, outcome, txn) {
         (_, Outcome::Error(code), Txn::Error { code: logged }) => code == logged,
         (
-            Op::Create { data, acl, flags, .. },
+            Op::Create {
+                data, acl, flags, ..
+            },
             Outcome::Created { path, .. },
-            Txn::Create { path: logged, data: d, acl: a, mode, .. },
+            Txn::Create {
+                path: logged,
+                data: d,
+                acl: a,
+                mode,
+                ..
+            },
         ) => {
             let Flags { ephemeral, .. } = *flags;
-            let wanted = if ephemeral { CreateMode::Ephemeral } else { CreateMode::Persistent };
+            let wanted = if ephemeral {
+                CreateMode::Ephemeral
+            } else {
+                CreateMode::Persistent
+            };
             **path == **logged && same(*d, data) && **acl == **a && *mode == wanted
         }
         (Op::Delete { path, .. }, Outcome::Done, Txn::Delete { path: logged }) => {
@@ -235,12 +280,20 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
         (
             Op::SetData { path, data, .. },
             Outcome::Stat(stat),
-            Txn::SetData { path: logged, data: d, version },
+            Txn::SetData {
+                path: logged,
+                data: d,
+                version,
+            },
         ) => **path == **logged && same(*d, data) && stat.version == *version,
         (
             Op::SetAcl { path, acl, .. },
             Outcome::Stat(stat),
-            Txn::SetAcl { path: logged, acl: a, version },
+            Txn::SetAcl {
+                path: logged,
+                acl: a,
+                version,
+            },
         ) => **path == **logged && **acl == **a && stat.aversion == *version,
         (Op::Check { path, .. }, Outcome::Done, Txn::Check { path: logged, .. }) => {
             **path == **logged
@@ -248,7 +301,11 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
         (Op::Multi(ops), Outcome::Multi(outcomes), Txn::Multi(subs)) => {
             ops.len() == subs.len()
                 && outcomes.len() == subs.len()
-                && ops.iter().zip(outcomes).zip(subs).all(|((o, w), s)| says(o, w, s.kind, &s.txn))
+                && ops
+                    .iter()
+                    .zip(outcomes)
+                    .zip(subs)
+                    .all(|((o, w), s)| says(o, w, s.kind, &s.txn))
         }
         _ => false,
     }

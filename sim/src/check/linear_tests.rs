@@ -13,8 +13,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut world = Self { linear: Linear::default(), model: Model::new() };
-        world.commit(1, 0, &Txn::CreateSession { timeout_ms: 100 }).unwrap();
+        let mut world = Self {
+            linear: Linear::default(),
+            model: Model::new(),
+        };
+        world
+            .commit(1, 0, &Txn::CreateSession { timeout_ms: 100 })
+            .unwrap();
         world
     }
 
@@ -27,20 +32,35 @@ impl World {
             Txn::Delete { .. } => op::DELETE,
             _ => op::CREATE,
         };
-        let header =
-            TxnHeader { session: S, cxid, zxid: Zxid(zxid), time: WallMs(5), kind };
+        let header = TxnHeader {
+            session: S,
+            cxid,
+            zxid: Zxid(zxid),
+            time: WallMs(5),
+            kind,
+        };
         let verdict = self.linear.committed(&self.model, &header, txn)?;
         self.model.commit(verdict.draft.clone());
         Ok(verdict)
     }
 
     fn reply(&mut self, zxid: i64, cxid: i32, result: Result<Body, i32>) -> Result<(), String> {
-        self.linear.replied(S, cxid, &Reply { zxid: Zxid(zxid), result })
+        self.linear.replied(
+            S,
+            cxid,
+            &Reply {
+                zxid: Zxid(zxid),
+                result,
+            },
+        )
     }
 }
 
 fn created(path: &str) -> Result<Body, i32> {
-    Ok(Body::Created { path: path.into(), stat: None })
+    Ok(Body::Created {
+        path: path.into(),
+        stat: None,
+    })
 }
 
 #[test]
@@ -87,9 +107,18 @@ fn real_time_order_is_kept() {
     w.commit(5, 1, &create_txn("/a")).unwrap();
     w.reply(5, 1, created("/a")).unwrap();
     w.ask(2, create_op("/b", false, false));
-    let header =
-        TxnHeader { session: S, cxid: 2, zxid: Zxid(4), time: WallMs(5), kind: op::CREATE };
-    assert!(w.linear.committed(&w.model, &header, &create_txn("/b")).is_err());
+    let header = TxnHeader {
+        session: S,
+        cxid: 2,
+        zxid: Zxid(4),
+        time: WallMs(5),
+        kind: op::CREATE,
+    };
+    assert!(
+        w.linear
+            .committed(&w.model, &header, &create_txn("/b"))
+            .is_err()
+    );
 }
 
 #[test]
@@ -129,7 +158,10 @@ fn refusals_of_the_session_are_reported_not_predicted() {
 
 #[test]
 fn a_stale_sync_fires() {
-    let reply = |zxid| Reply { zxid: Zxid(zxid), result: Ok(Body::Synced { path: "/".into() }) };
+    let reply = |zxid| Reply {
+        zxid: Zxid(zxid),
+        result: Ok(Body::Synced { path: "/".into() }),
+    };
     assert!(judge_sync(Zxid(4), &reply(4)).is_ok());
     assert!(judge_sync(Zxid(4), &reply(3)).is_err());
 }

@@ -29,7 +29,12 @@ pub struct Liveness {
 impl Liveness {
     /// The last fault has healed. Asked again after another fault, it starts over.
     pub fn healed(&mut self, t: SimTime, committed: Zxid) {
-        self.healed = Some(Healed { at: t, committed, asked: false, acknowledged: false });
+        self.healed = Some(Healed {
+            at: t,
+            committed,
+            asked: false,
+            acknowledged: false,
+        });
     }
 
     /// A client sends a write.
@@ -56,14 +61,20 @@ impl Liveness {
         view: Option<&View>,
         prefix: &Prefix,
     ) -> Result<(), String> {
-        let Some(healed) = self.due(setup, t) else { return Ok(()) };
+        let Some(healed) = self.due(setup, t) else {
+            return Ok(());
+        };
         let since = t.since(healed.at);
         let Some(view) = view else {
-            return Err(format!("server {id} is down {since:?} after the last fault healed"));
+            return Err(format!(
+                "server {id} is down {since:?} after the last fault healed"
+            ));
         };
         if !view.is_broadcasting() || !view.serving {
             let role = view.role;
-            return Err(format!("server {id} is {role:?}, not serving, {since:?} after healing"));
+            return Err(format!(
+                "server {id} is {role:?}, not serving, {since:?} after healing"
+            ));
         }
         if prefix.held_by(id) < prefix.position_of(healed.committed) {
             return Err(format!(
@@ -80,14 +91,17 @@ impl Liveness {
         match self.due(setup, t) {
             Some(healed) if healed.asked && !healed.acknowledged => {
                 let since = t.since(healed.at);
-                Err(format!("no write was acknowledged in {since:?} after the last fault healed"))
+                Err(format!(
+                    "no write was acknowledged in {since:?} after the last fault healed"
+                ))
             }
             _ => Ok(()),
         }
     }
 
     fn due(&self, setup: &Setup, t: SimTime) -> Option<Healed> {
-        self.healed.filter(|healed| t.since(healed.at) >= setup.liveness_bound)
+        self.healed
+            .filter(|healed| t.since(healed.at) >= setup.liveness_bound)
     }
 }
 
@@ -125,10 +139,26 @@ mod tests {
         let end = ms(0).after(setup.liveness_bound);
         let prefix = Prefix::default();
         let judge = |view: Option<&View>| l.judge_server(&setup, end, ServerId(1), view, &prefix);
-        let good = View { role: RoleName::Following, serving: true, ..view() };
+        let good = View {
+            role: RoleName::Following,
+            serving: true,
+            ..view()
+        };
         assert!(judge(Some(&good)).is_ok());
-        assert!(judge(Some(&View { serving: false, ..good })).is_err());
-        assert!(judge(Some(&View { role: RoleName::Looking, ..good })).is_err());
+        assert!(
+            judge(Some(&View {
+                serving: false,
+                ..good
+            }))
+            .is_err()
+        );
+        assert!(
+            judge(Some(&View {
+                role: RoleName::Looking,
+                ..good
+            }))
+            .is_err()
+        );
         assert!(judge(None).is_err());
     }
 }

@@ -123,7 +123,11 @@ impl Checks {
 
     fn broken(&mut self, rule: &'static str, evidence: String) {
         let liveness = rule == liveness::RULE;
-        self.first.get_or_insert(Violation { rule, evidence, liveness });
+        self.first.get_or_insert(Violation {
+            rule,
+            evidence,
+            liveness,
+        });
     }
 
     fn note(&mut self, rule: &'static str, judged: Result<(), String>) {
@@ -230,7 +234,9 @@ impl Checks {
     fn judge_digest(&mut self, id: ServerId, view: &View) {
         let zxid = view.applied;
         let position = self.prefix.position_of(zxid);
-        let held = position.checked_sub(1).map_or(Zxid::ZERO, |_| self.prefix.at(position - 1));
+        let held = position
+            .checked_sub(1)
+            .map_or(Zxid::ZERO, |_| self.prefix.at(position - 1));
         let is_known = held == zxid || zxid.counter() == 0 && self.prefix.held_by(id) == position;
         if !is_known || self.digests.len() < position {
             return;
@@ -249,12 +255,18 @@ impl Checks {
             return;
         }
         let Ok(record) = TxnRecord::decode(bytes) else {
-            self.broken(prefix::RULE, format!("server {id} commits unreadable {zxid}"));
+            self.broken(
+                prefix::RULE,
+                format!("server {id} commits unreadable {zxid}"),
+            );
             return;
         };
         if record.header.zxid != zxid {
             let inner = record.header.zxid;
-            self.broken(prefix::RULE, format!("server {id} commits {inner} as {zxid}"));
+            self.broken(
+                prefix::RULE,
+                format!("server {id} commits {inner} as {zxid}"),
+            );
             return;
         }
         let judged = self.durability.judge(&self.setup, zxid, "committed");
@@ -267,7 +279,10 @@ impl Checks {
         }
         let judged = ephemerals::judge_close(&self.model, session, &record.txn);
         self.note(ephemerals::RULE, judged);
-        let verdict = match self.linear.committed(&self.model, &record.header, &record.txn) {
+        let verdict = match self
+            .linear
+            .committed(&self.model, &record.header, &record.txn)
+        {
             Ok(verdict) => verdict,
             Err(evidence) => {
                 self.broken(linear::RULE, evidence);
@@ -289,13 +304,16 @@ impl Checks {
     fn remember(&mut self, t: SimTime, zxid: Zxid, record: &TxnRecord<'_>, op: Option<&Op>) {
         match (&record.txn, op) {
             (Txn::CreateSession { timeout_ms }, _) => {
-                self.ephemerals.created(t, record.header.session, *timeout_ms);
+                self.ephemerals
+                    .created(t, record.header.session, *timeout_ms);
             }
             (Txn::CloseSession { .. }, _) => {
-                self.probes.insert(zxid, probe::Probe::Closed(record.header.session));
+                self.probes
+                    .insert(zxid, probe::Probe::Closed(record.header.session));
             }
             (txn, Some(op)) if multi::has_failed(txn) => {
-                self.probes.insert(zxid, probe::Probe::FailedMulti(multi::paths(op)));
+                self.probes
+                    .insert(zxid, probe::Probe::FailedMulti(multi::paths(op)));
             }
             _ => {}
         }
@@ -388,7 +406,8 @@ impl Checks {
             }
             let view = node.map(|node| View::of(&node.status()));
             let judged =
-                self.liveness.judge_server(&self.setup, t, id, view.as_ref(), &self.prefix);
+                self.liveness
+                    .judge_server(&self.setup, t, id, view.as_ref(), &self.prefix);
             self.note(liveness::RULE, judged);
             if let (Some(node), Some(view)) = (node, view)
                 && view.is_broadcasting()
@@ -403,7 +422,11 @@ impl Checks {
             let judged = self.ephemerals.overdue(&self.setup, t, &self.model);
             if let Err(evidence) = judged {
                 let rule = ephemerals::RULE_EXPIRY;
-                self.first.get_or_insert(Violation { rule, evidence, liveness: true });
+                self.first.get_or_insert(Violation {
+                    rule,
+                    evidence,
+                    liveness: true,
+                });
             }
         }
     }
@@ -421,7 +444,8 @@ impl Checks {
     ) {
         if self.goes_on() {
             self.watches.disconnected(client);
-            self.ephemerals.opened(t, client, server, session, timeout_ms);
+            self.ephemerals
+                .opened(t, client, server, session, timeout_ms);
         }
     }
 
@@ -447,7 +471,10 @@ impl Checks {
                 self.liveness.asked(&self.setup, t);
             }
         }
-        Ticket { sent: t, floor: self.linear.floor() }
+        Ticket {
+            sent: t,
+            floor: self.linear.floor(),
+        }
     }
 
     /// Nobody will hear the reply to this request any more.
@@ -476,7 +503,8 @@ impl Checks {
         self.note(session::RULE, judged);
         let judged = self.watches.replied(client, reply.zxid);
         self.noted(judged);
-        self.ephemerals.answered(&self.setup, t, session, ticket.sent);
+        self.ephemerals
+            .answered(&self.setup, t, session, ticket.sent);
         if op.is_write() {
             self.write_replied(session, xid, ticket, reply);
         } else {
@@ -496,7 +524,9 @@ impl Checks {
         self.note(linear::RULE, judged);
         let refused = reply.result == Err(ErrorCode::SessionExpired.code());
         if !refused {
-            let judged = self.durability.judge(&self.setup, reply.zxid, "acknowledged");
+            let judged = self
+                .durability
+                .judge(&self.setup, reply.zxid, "acknowledged");
             self.note(durability::RULE, judged);
             self.liveness.acknowledged(ticket.sent);
         }

@@ -111,7 +111,10 @@ impl Znode {
             ctime: self.ctime,
             mtime: self.mtime,
             version: self.version,
-            cversion: self.cversion.wrapping_mul(2).wrapping_sub(self.num_children),
+            cversion: self
+                .cversion
+                .wrapping_mul(2)
+                .wrapping_sub(self.num_children),
             aversion: self.aversion,
             ephemeral_owner: self.owner,
             data_length: self.data.as_ref().map_or(0, |d| d.len() as i32),
@@ -136,7 +139,13 @@ impl Znode {
         if let Some(data) = &self.data {
             crc.add(data);
         }
-        for long in [self.czxid.0, self.mzxid.0, self.pzxid.0, self.ctime, self.mtime] {
+        for long in [
+            self.czxid.0,
+            self.mzxid.0,
+            self.pzxid.0,
+            self.ctime,
+            self.mtime,
+        ] {
             crc.add(&long.to_be_bytes());
         }
         for int in [self.version, self.cversion, self.aversion] {
@@ -194,7 +203,11 @@ impl Draft {
     }
 
     fn told(&mut self, path: &str, table: Table, kind: i32) {
-        self.changes.push(Change { path: path.into(), table, kind });
+        self.changes.push(Change {
+            path: path.into(),
+            table,
+            kind,
+        });
     }
 
     fn run(&mut self, model: &Model, session: SessionId, op: &Op) -> Checked<Outcome> {
@@ -202,13 +215,19 @@ impl Draft {
             return Err(ErrorCode::SessionExpired);
         }
         match op {
-            Op::Create { path, data, acl, flags, .. } => {
-                self.create(model, session, path, data.as_ref(), acl, *flags)
-            }
+            Op::Create {
+                path,
+                data,
+                acl,
+                flags,
+                ..
+            } => self.create(model, session, path, data.as_ref(), acl, *flags),
             Op::Delete { path, version } => self.delete(model, path, *version),
-            Op::SetData { path, data, version } => {
-                self.set_data(model, path, data.as_ref(), *version)
-            }
+            Op::SetData {
+                path,
+                data,
+                version,
+            } => self.set_data(model, path, data.as_ref(), *version),
             Op::SetAcl { path, acl, version } => self.set_acl(model, path, acl, *version),
             Op::Check { path, version } => {
                 let node = self.get(model, path).ok_or(ErrorCode::NoNode)?;
@@ -401,15 +420,29 @@ impl Model {
             owner: 0,
             num_children: 0,
         };
-        let node = |children, aversion| Znode { num_children: children, aversion, ..zero.clone() };
+        let node = |children, aversion| Znode {
+            num_children: children,
+            aversion,
+            ..zero.clone()
+        };
         let reserved = [
             ("/", node(1, 0)),
             ("/zookeeper", node(2, 0)),
             ("/zookeeper/quota", node(0, 0)),
-            ("/zookeeper/config", Znode { acl: open_acl(perms::READ), ..node(0, -1) }),
+            (
+                "/zookeeper/config",
+                Znode {
+                    acl: open_acl(perms::READ),
+                    ..node(0, -1)
+                },
+            ),
         ];
-        let mut model =
-            Self { slots: BTreeMap::new(), sessions: BTreeMap::new(), digest: 0, last: Zxid::ZERO };
+        let mut model = Self {
+            slots: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            digest: 0,
+            last: Zxid::ZERO,
+        };
         for (path, node) in reserved {
             model.digest = model.digest.wrapping_add(node.digest(path));
             let slot = model.slots.entry(path.into()).or_default();
@@ -433,7 +466,9 @@ impl Model {
 
     /// Has the session been created and not been closed, as of the last transaction?
     pub fn is_alive(&self, session: SessionId) -> bool {
-        self.sessions.get(&session).is_some_and(|s| s.closed.is_none())
+        self.sessions
+            .get(&session)
+            .is_some_and(|s| s.closed.is_none())
     }
 
     pub fn session(&self, session: SessionId) -> Option<&Session> {
@@ -442,7 +477,10 @@ impl Model {
 
     /// Sessions that live after the last transaction.
     pub fn alive(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.sessions.iter().filter(|(_, s)| s.closed.is_none()).map(|(id, s)| (*id, s))
+        self.sessions
+            .iter()
+            .filter(|(_, s)| s.closed.is_none())
+            .map(|(id, s)| (*id, s))
     }
 
     /// Every path that ever had a znode, in order.
@@ -464,20 +502,28 @@ impl Model {
 
     /// Names of the children right after `zxid`, in order.
     pub fn children_at(&self, path: &str, zxid: Zxid) -> BTreeSet<Path> {
-        let Some(slot) = self.slots.get(path) else { return BTreeSet::new() };
+        let Some(slot) = self.slots.get(path) else {
+            return BTreeSet::new();
+        };
         let mut names = slot.children.clone();
         for (z, name, added) in slot.kids.iter().rev() {
             if *z <= zxid {
                 break;
             }
-            if *added { names.remove(name) } else { names.insert(name.clone()) };
+            if *added {
+                names.remove(name)
+            } else {
+                names.insert(name.clone())
+            };
         }
         names
     }
 
     /// Are these, in any order and each once, the children right after `zxid`?
     pub fn has_children(&self, path: &str, zxid: Zxid, names: &[String]) -> bool {
-        let Some(slot) = self.slots.get(path) else { return names.is_empty() };
+        let Some(slot) = self.slots.get(path) else {
+            return names.is_empty();
+        };
         let mut sorted: Vec<&str> = names.iter().map(|n| &**n).collect();
         sorted.sort_unstable();
         let is_newest = slot.kids.last().is_none_or(|(z, ..)| *z <= zxid);
@@ -494,7 +540,9 @@ impl Model {
             Table::Data => &slot.data_events,
             Table::Child => &slot.child_events,
         };
-        events.get(events.partition_point(|(z, _)| *z <= since)).copied()
+        events
+            .get(events.partition_point(|(z, _)| *z <= since))
+            .copied()
     }
 
     /// What a client's write does as the transaction `zxid`, which comes next.
@@ -540,7 +588,11 @@ impl Model {
         }
         for (above, name, added) in draft.kids {
             let slot = self.slots.entry(above).or_default();
-            if added { slot.children.insert(name.clone()) } else { slot.children.remove(&name) };
+            if added {
+                slot.children.insert(name.clone())
+            } else {
+                slot.children.remove(&name)
+            };
             slot.kids.push((zxid, name, added));
         }
         for change in draft.changes {
@@ -552,7 +604,11 @@ impl Model {
         }
         match draft.session {
             Some((id, Some(timeout_ms))) => {
-                let new = Session { timeout_ms, closed: None, ephemerals: BTreeSet::new() };
+                let new = Session {
+                    timeout_ms,
+                    closed: None,
+                    ephemerals: BTreeSet::new(),
+                };
                 self.sessions.insert(id, new);
             }
             Some((id, None)) => {

@@ -11,7 +11,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut world = Self { model: Model::new(), next: 1 };
+        let mut world = Self {
+            model: Model::new(),
+            next: 1,
+        };
         let draft = world.model.draft_open(S, 1_000, Zxid(1));
         world.model.commit(draft);
         world
@@ -41,17 +44,27 @@ fn create(path: &str, ephemeral: bool, sequential: bool) -> Op {
         path: path.into(),
         data: None,
         acl: open_acl(perms::ALL),
-        flags: Flags { ephemeral, sequential },
+        flags: Flags {
+            ephemeral,
+            sequential,
+        },
         with_stat: true,
     }
 }
 
 fn delete(path: &str, version: i32) -> Op {
-    Op::Delete { path: path.into(), version }
+    Op::Delete {
+        path: path.into(),
+        version,
+    }
 }
 
 fn set(path: &str, version: i32) -> Op {
-    Op::SetData { path: path.into(), data: Some(Bytes::from_static(b"x")), version }
+    Op::SetData {
+        path: path.into(),
+        data: Some(Bytes::from_static(b"x")),
+        version,
+    }
 }
 
 #[test]
@@ -66,7 +79,10 @@ fn errors_come_in_the_order_of_checks() {
     w.error(&delete("/a", 0), ErrorCode::NotEmpty);
     w.error(&delete("/x/y", -1), ErrorCode::NoNode);
     w.path(&create("/e", true, false));
-    w.error(&create("/e/x", false, true), ErrorCode::NoChildrenForEphemerals);
+    w.error(
+        &create("/e/x", false, true),
+        ErrorCode::NoChildrenForEphemerals,
+    );
 }
 
 #[test]
@@ -86,7 +102,10 @@ fn sequence_counts_every_create_and_no_delete() {
 fn fresh_root_is_as_zookeeper_shows_it() {
     let model = Model::new();
     let root = model.now("/").unwrap().stat();
-    assert_eq!((root.cversion, root.num_children, root.data_length), (-1, 1, 0));
+    assert_eq!(
+        (root.cversion, root.num_children, root.data_length),
+        (-1, 1, 0)
+    );
     assert_eq!(model.now("/zookeeper").unwrap().stat().cversion, -2);
     assert_eq!(model.now("/zookeeper/config").unwrap().aversion, -1);
 }
@@ -104,7 +123,10 @@ fn a_failed_multi_leaves_nothing() {
     assert_eq!(outcome, failed_multi(3, 1, ErrorCode::NoNode));
     assert_eq!(w.model.digest(), before);
     assert!(w.model.now("/a").is_none());
-    let good = Op::Multi(vec![create("/a", false, false), create("/a/s", false, true)]);
+    let good = Op::Multi(vec![
+        create("/a", false, false),
+        create("/a/s", false, true),
+    ]);
     assert!(matches!(w.run(&good), Outcome::Multi(r) if r.len() == 2));
     assert!(w.model.now("/a/s0000000000").is_some());
 }

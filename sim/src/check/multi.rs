@@ -26,7 +26,11 @@ fn judge_shape(codes: &[Option<i32>]) -> Result<(), String> {
     };
     let before = codes[..failed].iter().all(|c| *c == Some(0));
     let after = codes[failed + 1..].iter().all(|c| *c == Some(AFTER));
-    if before && after { Ok(()) } else { Err(format!("half a multi: {codes:?}")) }
+    if before && after {
+        Ok(())
+    } else {
+        Err(format!("half a multi: {codes:?}"))
+    }
 }
 
 pub fn judge_txn(zxid: Zxid, txn: &Txn<'_>) -> Result<(), String> {
@@ -55,7 +59,9 @@ pub fn has_failed(txn: &Txn<'_>) -> bool {
 
 /// The paths that a multi's operations would have changed themselves.
 pub fn paths(op: &Op) -> Vec<Path> {
-    let Op::Multi(ops) = op else { return Vec::new() };
+    let Op::Multi(ops) = op else {
+        return Vec::new();
+    };
     let path = |op: &Op| match op {
         Op::Create { path, flags, .. } if !flags.sequential => Some(path.clone()),
         Op::SetData { path, .. } => Some(path.clone()),
@@ -67,9 +73,9 @@ pub fn paths(op: &Op) -> Vec<Path> {
 /// What a server's tree says about a path of a failed multi: its czxid and mzxid.
 pub fn judge_tree(zxid: Zxid, path: &str, found: Option<(Zxid, Zxid)>) -> Result<(), String> {
     match found {
-        Some((czxid, mzxid)) if czxid == zxid || mzxid == zxid => {
-            Err(format!("{path} carries the zxid of the failed multi {zxid}"))
-        }
+        Some((czxid, mzxid)) if czxid == zxid || mzxid == zxid => Err(format!(
+            "{path} carries the zxid of the failed multi {zxid}"
+        )),
         _ => Ok(()),
     }
 }
@@ -81,12 +87,18 @@ mod tests {
     use crate::clients::ops::Body;
 
     fn error(code: i32) -> SubTxn<'static> {
-        SubTxn { kind: -1, txn: Txn::Error { code } }
+        SubTxn {
+            kind: -1,
+            txn: Txn::Error { code },
+        }
     }
 
     #[test]
     fn whole_transactions_pass_and_halves_fire() {
-        let made = || SubTxn { kind: 1, txn: create_txn("/a") };
+        let made = || SubTxn {
+            kind: 1,
+            txn: create_txn("/a"),
+        };
         let judge = |subs| judge_txn(Zxid(1), &Txn::Multi(subs));
         assert!(judge(vec![made(), made()]).is_ok());
         assert!(judge(vec![]).is_ok());

@@ -97,7 +97,9 @@ impl Prefix {
 
     /// The log of a server after its snapshot, as given to the disk, and that snapshot's zxid.
     pub fn log_of(&self, id: ServerId) -> (Zxid, &[Zxid]) {
-        self.servers.get(&id).map_or((Zxid::ZERO, &[]), |track| (track.base, &track.log))
+        self.servers
+            .get(&id)
+            .map_or((Zxid::ZERO, &[]), |track| (track.base, &track.log))
     }
 
     /// The same zxid always has the same bytes.
@@ -107,18 +109,26 @@ impl Prefix {
         let old = match at.checked_sub(1).map(|i| self.canon[i]) {
             Some((z, hash)) if z == zxid => hash,
             _ => {
-                let proposal = || Proposal { hash: new, record: record.clone() };
+                let proposal = || Proposal {
+                    hash: new,
+                    record: record.clone(),
+                };
                 self.proposals.entry(zxid).or_insert_with(proposal).hash
             }
         };
-        if old == new { Ok(()) } else { Err(format!("two different transactions are {zxid}")) }
+        if old == new {
+            Ok(())
+        } else {
+            Err(format!("two different transactions are {zxid}"))
+        }
     }
 
     /// A server's log changes.
     pub fn log_moved(&mut self, id: ServerId, step: &LogMove) -> Result<(), Broken> {
         match step {
             LogMove::Append { zxid, record } => {
-                self.know(*zxid, record).map_err(|e| (RULE, format!("server {id}: {e}")))?;
+                self.know(*zxid, record)
+                    .map_err(|e| (RULE, format!("server {id}: {e}")))?;
                 let track = self.servers.entry(id).or_default();
                 let last = track.log.last().copied().unwrap_or(track.base);
                 if *zxid <= last {
@@ -161,13 +171,17 @@ impl Prefix {
     /// A server applies a transaction to its tree.
     pub fn applied(&mut self, id: ServerId, entry: &LogEntry) -> Result<(), Broken> {
         let zxid = entry.zxid;
-        self.know(zxid, &entry.record).map_err(|e| (RULE, format!("server {id}: {e}")))?;
+        self.know(zxid, &entry.record)
+            .map_err(|e| (RULE, format!("server {id}: {e}")))?;
         let track = self.servers.entry(id).or_default();
         let in_snapshot = track.position;
         let last = track.tail.last().copied();
         let last = last.or_else(|| in_snapshot.checked_sub(1).map(|i| self.canon[i].0));
         if last.is_some_and(|last| zxid <= last) {
-            let what = format!("server {id} applies {zxid} after {}", last.unwrap_or_default());
+            let what = format!(
+                "server {id} applies {zxid} after {}",
+                last.unwrap_or_default()
+            );
             return Err((RULE, what));
         }
         track.tail.push(zxid);
@@ -181,14 +195,23 @@ impl Prefix {
             let base = self.servers.entry(id).or_default().base;
             self.position_of(base)
         });
-        let Some(track) = self.servers.get_mut(&id) else { return };
+        let Some(track) = self.servers.get_mut(&id) else {
+            return;
+        };
         if applied >= track.base {
             let base = track.base;
             track.position = track.position.max(at_base);
             track.tail.retain(|z| *z > base);
         }
-        let held = track.position.checked_sub(1).map_or(Zxid::ZERO, |i| self.canon[i].0);
-        let last = track.tail.last().copied().unwrap_or_else(|| held.max(track.base));
+        let held = track
+            .position
+            .checked_sub(1)
+            .map_or(Zxid::ZERO, |i| self.canon[i].0);
+        let last = track
+            .tail
+            .last()
+            .copied()
+            .unwrap_or_else(|| held.max(track.base));
         if applied < last {
             track.tail.retain(|z| *z <= applied);
             track.position = track.position.min(at_applied);
@@ -207,10 +230,15 @@ impl Prefix {
         upto: Zxid,
         new: &mut Vec<(Zxid, Bytes)>,
     ) -> Result<(), Broken> {
-        let Some(track) = self.servers.get_mut(&id) else { return Ok(()) };
+        let Some(track) = self.servers.get_mut(&id) else {
+            return Ok(());
+        };
         let last = self.canon.last().map_or(Zxid::ZERO, |c| c.0);
         if track.base > last && track.base.counter() != 0 {
-            let what = format!("server {id} serves a snapshot of {}, not committed", track.base);
+            let what = format!(
+                "server {id} serves a snapshot of {}, not committed",
+                track.base
+            );
             return Err((RULE, what));
         }
         let count = track.tail.partition_point(|z| *z <= upto);
@@ -243,16 +271,18 @@ impl Prefix {
         let held = self.held_by(id);
         match self.canon.get(held) {
             None => Ok(()),
-            Some((missing, _)) => {
-                Err((RULE_LOST, format!("leader {id} is established without {missing}")))
-            }
+            Some((missing, _)) => Err((
+                RULE_LOST,
+                format!("leader {id} is established without {missing}"),
+            )),
         }
     }
 
     /// A server starts with what its disk gave back.
     pub fn restarted(&mut self, id: ServerId, applied: Zxid) {
         let track = self.servers.entry(id).or_default();
-        let known = |base: Zxid, log: &[Zxid]| base == applied || log.binary_search(&applied).is_ok();
+        let known =
+            |base: Zxid, log: &[Zxid]| base == applied || log.binary_search(&applied).is_ok();
         if !known(track.base, &track.log) {
             let (base, log) = std::mem::take(&mut track.before_cut);
             if known(base, &log) {
@@ -297,11 +327,23 @@ mod tests {
     }
 
     fn log(p: &mut Prefix, id: ServerId, zxid: Zxid, text: &'static str) -> Result<(), Broken> {
-        p.log_moved(id, &LogMove::Append { zxid, record: record(text) })
+        p.log_moved(
+            id,
+            &LogMove::Append {
+                zxid,
+                record: record(text),
+            },
+        )
     }
 
     fn apply(p: &mut Prefix, id: ServerId, zxid: Zxid, text: &'static str) -> Result<(), Broken> {
-        p.applied(id, &LogEntry { zxid, record: record(text) })
+        p.applied(
+            id,
+            &LogEntry {
+                zxid,
+                record: record(text),
+            },
+        )
     }
 
     fn claim(p: &mut Prefix, id: ServerId) -> Result<usize, Broken> {
@@ -359,7 +401,8 @@ mod tests {
         let mut p = agreed();
         log(&mut p, B, z(1, 3), "t").unwrap();
         p.restarted(B, z(1, 3));
-        p.log_moved(B, &LogMove::Truncate { after: z(1, 2) }).unwrap();
+        p.log_moved(B, &LogMove::Truncate { after: z(1, 2) })
+            .unwrap();
         p.settled(B, z(1, 2));
         log(&mut p, A, z(2, 1), "u").unwrap();
         apply(&mut p, A, z(2, 1), "u").unwrap();
@@ -412,12 +455,14 @@ mod tests {
     fn a_snapshot_stands_for_all_before_it() {
         let mut p = agreed();
         let c = ServerId(3);
-        p.log_moved(c, &LogMove::Installed { zxid: z(1, 2) }).unwrap();
+        p.log_moved(c, &LogMove::Installed { zxid: z(1, 2) })
+            .unwrap();
         p.settled(c, z(1, 2));
         apply(&mut p, c, z(1, 3), "t").unwrap();
         assert_eq!(claim(&mut p, c), Ok(1));
         let mut p = agreed();
-        p.log_moved(c, &LogMove::Installed { zxid: z(1, 9) }).unwrap();
+        p.log_moved(c, &LogMove::Installed { zxid: z(1, 9) })
+            .unwrap();
         assert_eq!(claim(&mut p, c).unwrap_err().0, RULE);
     }
 }

@@ -50,14 +50,20 @@ pub fn judge_tree(id: ServerId, model: &Model, zxid: Zxid, node: &Node) -> Resul
     let tree = node.database().tree();
     let mut count = 0;
     for path in model.paths() {
-        let Some(wanted) = model.at(path, zxid) else { continue };
+        let Some(wanted) = model.at(path, zxid) else {
+            continue;
+        };
         count += 1;
         let found = tree.get(path);
         let same = found.is_some_and(|n| {
             n.stat() == wanted.stat()
                 && n.data() == wanted.data.as_deref()
                 && n.acl() == &*wanted.acl
-                && model.children_at(path, zxid).iter().map(|c| &**c).eq(sorted(n.children()))
+                && model
+                    .children_at(path, zxid)
+                    .iter()
+                    .map(|c| &**c)
+                    .eq(sorted(n.children()))
         });
         if !same && !path.starts_with("/zookeeper/") {
             let found = found.map(|n| (n.stat(), n.data().map(<[u8]>::to_vec)));
@@ -69,7 +75,10 @@ pub fn judge_tree(id: ServerId, model: &Model, zxid: Zxid, node: &Node) -> Resul
         return Ok(());
     }
     let has = tree.node_count();
-    Err((digest::RULE, format!("server {id} at {zxid} has {has} znodes instead of {count}")))
+    Err((
+        digest::RULE,
+        format!("server {id} at {zxid} has {has} znodes instead of {count}"),
+    ))
 }
 
 fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {

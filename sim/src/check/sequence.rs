@@ -26,11 +26,12 @@ impl Sequences {
     /// Before the transaction becomes part of the model.
     pub fn committed(&mut self, model: &Model, op: &Op, txn: &Txn<'_>) -> Result<(), String> {
         match (op, txn) {
-            (Op::Create { path: asked, flags, .. }, Txn::Create { path, .. })
-                if flags.sequential =>
-            {
-                self.named(model, asked, path)
-            }
+            (
+                Op::Create {
+                    path: asked, flags, ..
+                },
+                Txn::Create { path, .. },
+            ) if flags.sequential => self.named(model, asked, path),
             (Op::Multi(ops), Txn::Multi(subs)) => self.committed_multi(model, ops, subs),
             _ => Ok(()),
         }
@@ -68,9 +69,14 @@ impl Sequences {
         let Some(incarnation) = model.now(parent).map(|node| node.czxid) else {
             return Err(format!("{got} was created without its parent"));
         };
-        let newest = self.newest.entry((parent.into(), incarnation)).or_insert(-1);
+        let newest = self
+            .newest
+            .entry((parent.into(), incarnation))
+            .or_insert(-1);
         if number <= *newest {
-            return Err(format!("{got} is created after number {newest} below {parent}"));
+            return Err(format!(
+                "{got} is created after number {newest} below {parent}"
+            ));
         }
         *newest = number;
         Ok(())
@@ -107,8 +113,14 @@ mod tests {
     fn numbers_in_a_multi_count() {
         let mut s = Sequences::default();
         let model = Model::new();
-        let op = Op::Multi(vec![create_op("/n-", false, true), create_op("/n-", false, true)]);
-        let sub = |path| SubTxn { kind: 1, txn: create_txn(path) };
+        let op = Op::Multi(vec![
+            create_op("/n-", false, true),
+            create_op("/n-", false, true),
+        ]);
+        let sub = |path| SubTxn {
+            kind: 1,
+            txn: create_txn(path),
+        };
         let good = Txn::Multi(vec![sub("/n-0000000000"), sub("/n-0000000001")]);
         assert!(s.committed(&model, &op, &good).is_ok());
         let bad = Txn::Multi(vec![sub("/n-0000000002"), sub("/n-0000000002")]);

@@ -31,7 +31,9 @@ impl Sessions {
         let seen = self.seen.entry(session).or_default();
         if reply.zxid < *seen {
             let now = reply.zxid;
-            return Err(format!("session {session} has seen {seen} and is answered at {now}"));
+            return Err(format!(
+                "session {session} has seen {seen} and is answered at {now}"
+            ));
         }
         *seen = reply.zxid;
         Ok(())
@@ -42,7 +44,10 @@ impl Sessions {
 pub fn judge_read(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
     let zxid = reply.zxid;
     if zxid > model.last() && zxid.counter() != 0 {
-        return Err(format!("{op:?} is answered at {zxid}; only {} is committed", model.last()));
+        return Err(format!(
+            "{op:?} is answered at {zxid}; only {} is committed",
+            model.last()
+        ));
     }
     if reply.result == Err(ErrorCode::SessionExpired.code()) {
         return Ok(());
@@ -53,7 +58,10 @@ pub fn judge_read(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
     if reply.result == Err(code.code()) {
         return Ok(());
     }
-    Err(format!("{op:?} at {zxid} is answered {:?} instead of {code:?}", reply.result))
+    Err(format!(
+        "{op:?} at {zxid} is answered {:?} instead of {code:?}",
+        reply.result
+    ))
 }
 
 fn refusal(model: &Model, op: &Op, zxid: Zxid) -> Option<ErrorCode> {
@@ -115,7 +123,10 @@ mod tests {
     const S: SessionId = SessionId(7);
 
     fn reply(zxid: i64, result: Result<Body, i32>) -> Reply {
-        Reply { zxid: Zxid(zxid), result }
+        Reply {
+            zxid: Zxid(zxid),
+            result,
+        }
     }
 
     /// Session at 1, `/a` at 2, `/a/b` at 3.
@@ -143,7 +154,10 @@ mod tests {
     #[test]
     fn reads_are_judged_at_their_zxid() {
         let m = model();
-        let get = Op::GetData { path: "/a".into(), watch: false };
+        let get = Op::GetData {
+            path: "/a".into(),
+            watch: false,
+        };
         let stat = |zxid| m.at("/a", Zxid(zxid)).unwrap().stat();
         let data = |stat| Ok(Body::Data { data: None, stat });
         assert!(judge_read(&m, &get, &reply(1, Err(-101))).is_ok());
@@ -157,7 +171,11 @@ mod tests {
     #[test]
     fn children_are_judged_at_their_zxid() {
         let m = model();
-        let get = Op::GetChildren { path: "/a".into(), watch: false, with_stat: false };
+        let get = Op::GetChildren {
+            path: "/a".into(),
+            watch: false,
+            with_stat: false,
+        };
         let names = |n: &[&str]| {
             let names = n.iter().map(|s| (*s).to_owned()).collect();
             Ok(Body::Children { names, stat: None })

@@ -48,7 +48,10 @@ pub(crate) fn create_op(path: &str, ephemeral: bool, sequential: bool) -> Op {
         path: path.into(),
         data: None,
         acl: Rc::new([Acl::world(perms::ALL)]),
-        flags: Flags { ephemeral, sequential },
+        flags: Flags {
+            ephemeral,
+            sequential,
+        },
         with_stat: false,
     }
 }
@@ -76,10 +79,24 @@ fn entry(zxid: Zxid, cxid: i32, txn: Txn<'_>) -> LogEntry {
         Txn::Error { .. } => op::ERROR,
         _ => op::CREATE,
     };
-    let header = TxnHeader { session: S, cxid, zxid, time: WallMs(5), kind };
+    let header = TxnHeader {
+        session: S,
+        cxid,
+        zxid,
+        time: WallMs(5),
+        kind,
+    };
     let mut record = Vec::new();
-    TxnRecord { header, txn, digest: None }.encode(&mut record);
-    LogEntry { zxid, record: Bytes::from(record) }
+    TxnRecord {
+        header,
+        txn,
+        digest: None,
+    }
+    .encode(&mut record);
+    LogEntry {
+        zxid,
+        record: Bytes::from(record),
+    }
 }
 
 /// Three servers, 1 leads epoch 1, one session.
@@ -91,11 +108,20 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut world = Self { checks: Checks::new(&setup(3)), shadow: Model::new() };
+        let mut world = Self {
+            checks: Checks::new(&setup(3)),
+            shadow: Model::new(),
+        };
         let draft = world.shadow.draft_open(S, 1_000, z(1));
         world.shadow.commit(draft);
-        world.deliver(entry(z(1), 0, Txn::CreateSession { timeout_ms: 1_000 }), &[1, 2, 3], &[1, 2, 3]);
-        world.checks.session_opened(SimTime(1), C, ServerId(2), S, 1_000);
+        world.deliver(
+            entry(z(1), 0, Txn::CreateSession { timeout_ms: 1_000 }),
+            &[1, 2, 3],
+            &[1, 2, 3],
+        );
+        world
+            .checks
+            .session_opened(SimTime(1), C, ServerId(2), S, 1_000);
         world
     }
 
@@ -108,7 +134,11 @@ impl World {
         for id in applied {
             let leads = *id == 1;
             let view = View {
-                role: if leads { RoleName::Leading } else { RoleName::Following },
+                role: if leads {
+                    RoleName::Leading
+                } else {
+                    RoleName::Following
+                },
                 serving: true,
                 established: leads.then_some(Epoch(1)),
                 accepted: Epoch(1),
@@ -117,10 +147,14 @@ impl World {
                 logged: zxid,
                 digest: self.shadow.digest(),
             };
-            let moves = [LogMove::Append { zxid, record: entry.record.clone() }];
+            let moves = [LogMove::Append {
+                zxid,
+                record: entry.record.clone(),
+            }];
             let all = Zxid(i64::MAX);
             let applied = std::slice::from_ref(&entry);
-            self.checks.turn(SimTime(1), ServerId(*id), &view, &moves, applied, all);
+            self.checks
+                .turn(SimTime(1), ServerId(*id), &view, &moves, applied, all);
         }
     }
 
@@ -147,12 +181,24 @@ fn a_good_history_passes() {
     let (op, ticket) = w.ask(1, create_op("/a", false, false));
     w.shadow(&op, z(2));
     w.deliver(entry(z(2), 1, create_txn("/a")), &[1, 3], &[1, 2, 3]);
-    let result = Ok(Body::Created { path: "/a".into(), stat: None });
+    let result = Ok(Body::Created {
+        path: "/a".into(),
+        stat: None,
+    });
     let reply = Reply { zxid: z(2), result };
     w.checks.replied(SimTime(3), C, S, 1, &op, ticket, &reply);
-    let (op, ticket) = w.ask(2, Op::Exists { path: "/a".into(), watch: false });
+    let (op, ticket) = w.ask(
+        2,
+        Op::Exists {
+            path: "/a".into(),
+            watch: false,
+        },
+    );
     let stat = w.shadow.now("/a").unwrap().stat();
-    let reply = Reply { zxid: z(2), result: Ok(Body::Stat(stat)) };
+    let reply = Reply {
+        zxid: z(2),
+        result: Ok(Body::Stat(stat)),
+    };
     w.checks.replied(SimTime(3), C, S, 2, &op, ticket, &reply);
     assert_eq!(w.checks.violation(), None);
     assert_eq!(w.checks.committed(), z(2));
@@ -192,7 +238,8 @@ fn a_second_leader_fires() {
         current: Epoch(1),
         ..view()
     };
-    w.checks.turn(SimTime(2), ServerId(2), &view, &[], &[], Zxid::ZERO);
+    w.checks
+        .turn(SimTime(2), ServerId(2), &view, &[], &[], Zxid::ZERO);
     assert_eq!(w.rule(), Some(leadership::RULE));
 }
 
@@ -200,8 +247,13 @@ fn a_second_leader_fires() {
 fn a_restart_with_another_tree_fires() {
     let restart = |digest| {
         let mut w = World::new();
-        let view =
-            View { accepted: Epoch(1), current: Epoch(1), applied: z(1), digest, ..view() };
+        let view = View {
+            accepted: Epoch(1),
+            current: Epoch(1),
+            applied: z(1),
+            digest,
+            ..view()
+        };
         w.checks.on_crash(SimTime(2), ServerId(2));
         w.checks.restarted(SimTime(3), ServerId(2), &view);
         w.rule()

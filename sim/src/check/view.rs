@@ -49,22 +49,36 @@ impl View {
 /// What a turn does to the log, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogMove {
-    Append { zxid: Zxid, record: Bytes },
-    Truncate { after: Zxid },
+    Append {
+        zxid: Zxid,
+        record: Bytes,
+    },
+    Truncate {
+        after: Zxid,
+    },
     /// A snapshot that will replace everything: the log loses all after its zxid.
-    InstallBegun { zxid: Zxid },
+    InstallBegun {
+        zxid: Zxid,
+    },
     /// The snapshot is complete.
-    Installed { zxid: Zxid },
+    Installed {
+        zxid: Zxid,
+    },
 }
 
 /// Takes the log moves out of a turn's effects.
 pub fn log_moves(out: &Outbox, moves: &mut Vec<LogMove>) {
     moves.clear();
     for action in out.actions() {
-        let Action::Write { op, .. } = action else { continue };
+        let Action::Write { op, .. } = action else {
+            continue;
+        };
         match op {
             WriteOp::Append { zxid, record } => {
-                moves.push(LogMove::Append { zxid: *zxid, record: record.clone() });
+                moves.push(LogMove::Append {
+                    zxid: *zxid,
+                    record: record.clone(),
+                });
             }
             WriteOp::Truncate { after } => moves.push(LogMove::Truncate { after: *after }),
             WriteOp::Install(SnapshotStep::Begin { zxid }) => {
@@ -83,7 +97,9 @@ pub fn log_moves(out: &Outbox, moves: &mut Vec<LogMove>) {
 pub fn newest_shown(out: &Outbox) -> Zxid {
     let mut newest = Zxid::ZERO;
     for action in out.actions() {
-        let Action::Reply { bytes, .. } = action else { continue };
+        let Action::Reply { bytes, .. } = action else {
+            continue;
+        };
         let mut rest = out.bytes(*bytes);
         while let Some((length, frame)) = rest.split_first_chunk::<4>() {
             let length = u32::from_be_bytes(*length) as usize;

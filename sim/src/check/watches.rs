@@ -55,7 +55,9 @@ pub struct Watches {
 impl Watches {
     /// The client's connection is gone, and its watches with it.
     pub fn disconnected(&mut self, client: ClientId) {
-        let Some(old) = self.connections.remove(&client) else { return };
+        let Some(old) = self.connections.remove(&client) else {
+            return;
+        };
         for (_, path) in old.set.keys() {
             if let Some(list) = self.waiting.get_mut(path) {
                 list.retain(|(c, _)| *c != client);
@@ -66,7 +68,9 @@ impl Watches {
     /// A transaction's changes, when it becomes part of the canonical history.
     pub fn committed(&mut self, zxid: Zxid, changes: &[Change]) {
         for change in changes {
-            let Some(list) = self.waiting.get_mut(&change.path) else { continue };
+            let Some(list) = self.waiting.get_mut(&change.path) else {
+                continue;
+            };
             list.retain(|(client, table)| {
                 if *table != change.table {
                     return true;
@@ -74,7 +78,12 @@ impl Watches {
                 if let Some(conn) = self.connections.get_mut(client) {
                     conn.set.insert((*table, change.path.clone()), true);
                     let path = change.path.clone();
-                    conn.due.push_back(Due { zxid, kind: change.kind, table: *table, path });
+                    conn.due.push_back(Due {
+                        zxid,
+                        kind: change.kind,
+                        table: *table,
+                        path,
+                    });
                 }
                 false
             });
@@ -83,10 +92,17 @@ impl Watches {
 
     /// Any reply, before what it sets.
     pub fn replied(&mut self, client: ClientId, zxid: Zxid) -> Result<(), Broken> {
-        let Some(conn) = self.connections.get(&client) else { return Ok(()) };
+        let Some(conn) = self.connections.get(&client) else {
+            return Ok(());
+        };
         match conn.due.front() {
             Some(due) if due.zxid <= zxid => {
-                let Due { zxid: changed, kind, path, .. } = due;
+                let Due {
+                    zxid: changed,
+                    kind,
+                    path,
+                    ..
+                } = due;
                 let what = format!(
                     "{client} gets a reply at {zxid} before event {kind} on {path} of {changed}"
                 );
@@ -104,9 +120,9 @@ impl Watches {
                 (Table::Data, path)
             }
             Op::GetData { path, watch: true } if reply.result.is_ok() => (Table::Data, path),
-            Op::GetChildren { path, watch: true, .. } if reply.result.is_ok() => {
-                (Table::Child, path)
-            }
+            Op::GetChildren {
+                path, watch: true, ..
+            } if reply.result.is_ok() => (Table::Child, path),
             _ => return,
         };
         self.set(model, client, table, path, reply.zxid);
@@ -122,11 +138,22 @@ impl Watches {
             Some((zxid, kind)) => {
                 conn.set.insert(key, true);
                 let at = conn.due.partition_point(|d| d.zxid <= zxid);
-                conn.due.insert(at, Due { zxid, kind, table, path: path.clone() });
+                conn.due.insert(
+                    at,
+                    Due {
+                        zxid,
+                        kind,
+                        table,
+                        path: path.clone(),
+                    },
+                );
             }
             None => {
                 conn.set.insert(key, false);
-                self.waiting.entry(path.clone()).or_default().push((client, table));
+                self.waiting
+                    .entry(path.clone())
+                    .or_default()
+                    .push((client, table));
             }
         }
     }
@@ -179,7 +206,15 @@ impl Watches {
         op: &Op,
         reply: &Reply,
     ) -> Result<(), Broken> {
-        let Op::SetWatches { relative, data, exist, child } = op else { return Ok(()) };
+        let Op::SetWatches {
+            relative,
+            data,
+            exist,
+            child,
+        } = op
+        else {
+            return Ok(());
+        };
         let zxid = reply.zxid;
         let conn = self.connections.entry(client).or_default();
         let mut got = std::mem::take(&mut conn.caught_up);
@@ -246,7 +281,11 @@ mod tests {
             let mut model = Model::new();
             let draft = model.draft_open(S, 100, Zxid(1));
             model.commit(draft);
-            Self { model, watches: Watches::default(), next: 1 }
+            Self {
+                model,
+                watches: Watches::default(),
+                next: 1,
+            }
         }
 
         fn run(&mut self, op: &Op) {
@@ -258,24 +297,49 @@ mod tests {
 
         fn read(&mut self, op: &Op, zxid: i64, found: bool) {
             let result = if found { Ok(Body::Empty) } else { Err(-101) };
-            self.watches.read(&self.model, C, op, &Reply { zxid: Zxid(zxid), result });
+            self.watches.read(
+                &self.model,
+                C,
+                op,
+                &Reply {
+                    zxid: Zxid(zxid),
+                    result,
+                },
+            );
         }
 
         fn event(&mut self, zxid: i64, kind: i32, path: &str) -> Result<(), Broken> {
-            self.watches.event(C, &WatchEvent { zxid: Zxid(zxid), kind, path: path.into() })
+            self.watches.event(
+                C,
+                &WatchEvent {
+                    zxid: Zxid(zxid),
+                    kind,
+                    path: path.into(),
+                },
+            )
         }
     }
 
     fn exists(path: &str) -> Op {
-        Op::Exists { path: path.into(), watch: true }
+        Op::Exists {
+            path: path.into(),
+            watch: true,
+        }
     }
 
     fn children(path: &str) -> Op {
-        Op::GetChildren { path: path.into(), watch: true, with_stat: false }
+        Op::GetChildren {
+            path: path.into(),
+            watch: true,
+            with_stat: false,
+        }
     }
 
     fn delete(path: &str) -> Op {
-        Op::Delete { path: path.into(), version: -1 }
+        Op::Delete {
+            path: path.into(),
+            version: -1,
+        }
     }
 
     #[test]
@@ -352,13 +416,19 @@ mod tests {
             exist: vec!["/c".into()],
             child: vec!["/gone".into()],
         };
-        let reply = Reply { zxid: Zxid(3), result: Ok(Body::Empty) };
+        let reply = Reply {
+            zxid: Zxid(3),
+            result: Ok(Body::Empty),
+        };
         w.event(-1, event::DELETED, "/gone").unwrap();
         w.event(-1, event::DATA_CHANGED, "/b").unwrap();
         w.watches.set_watches(&w.model, C, &set, &reply).unwrap();
         w.run(&create_op("/c", false, false));
         w.event(4, event::CREATED, "/c").unwrap();
-        let broken = w.watches.set_watches(&w.model, C, &set, &reply).unwrap_err();
+        let broken = w
+            .watches
+            .set_watches(&w.model, C, &set, &reply)
+            .unwrap_err();
         assert_eq!(broken.0, RULE_CATCH_UP);
     }
 }

@@ -23,21 +23,60 @@ pub struct Flags {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     /// `with_stat` asks for create2.
-    Create { path: Path, data: Option<Bytes>, acl: Rc<[Acl]>, flags: Flags, with_stat: bool },
-    Delete { path: Path, version: i32 },
-    SetData { path: Path, data: Option<Bytes>, version: i32 },
-    SetAcl { path: Path, acl: Rc<[Acl]>, version: i32 },
+    Create {
+        path: Path,
+        data: Option<Bytes>,
+        acl: Rc<[Acl]>,
+        flags: Flags,
+        with_stat: bool,
+    },
+    Delete {
+        path: Path,
+        version: i32,
+    },
+    SetData {
+        path: Path,
+        data: Option<Bytes>,
+        version: i32,
+    },
+    SetAcl {
+        path: Path,
+        acl: Rc<[Acl]>,
+        version: i32,
+    },
     /// Only inside a multi.
-    Check { path: Path, version: i32 },
+    Check {
+        path: Path,
+        version: i32,
+    },
     Multi(Vec<Self>),
-    Exists { path: Path, watch: bool },
-    GetData { path: Path, watch: bool },
+    Exists {
+        path: Path,
+        watch: bool,
+    },
+    GetData {
+        path: Path,
+        watch: bool,
+    },
     /// `with_stat` asks for getChildren2.
-    GetChildren { path: Path, watch: bool, with_stat: bool },
-    GetAcl { path: Path },
-    Sync { path: Path },
+    GetChildren {
+        path: Path,
+        watch: bool,
+        with_stat: bool,
+    },
+    GetAcl {
+        path: Path,
+    },
+    Sync {
+        path: Path,
+    },
     Ping,
-    SetWatches { relative: Zxid, data: Vec<Path>, exist: Vec<Path>, child: Vec<Path> },
+    SetWatches {
+        relative: Zxid,
+        data: Vec<Path>,
+        exist: Vec<Path>,
+        child: Vec<Path>,
+    },
     CloseSession,
 }
 
@@ -46,12 +85,26 @@ pub enum Op {
 pub enum Body {
     /// Header only: delete, check, ping, setWatches, closeSession.
     Empty,
-    Created { path: String, stat: Option<Stat> },
+    Created {
+        path: String,
+        stat: Option<Stat>,
+    },
     Stat(Stat),
-    Data { data: Option<Bytes>, stat: Stat },
-    Children { names: Vec<String>, stat: Option<Stat> },
-    Acl { acl: Vec<Acl>, stat: Stat },
-    Synced { path: String },
+    Data {
+        data: Option<Bytes>,
+        stat: Stat,
+    },
+    Children {
+        names: Vec<String>,
+        stat: Option<Stat>,
+    },
+    Acl {
+        acl: Vec<Acl>,
+        stat: Stat,
+    },
+    Synced {
+        path: String,
+    },
     Multi(Vec<SubReply>),
 }
 
@@ -101,8 +154,12 @@ impl Op {
     /// The number in the request header.
     pub fn number(&self) -> i32 {
         match self {
-            Self::Create { with_stat: false, .. } => op::CREATE,
-            Self::Create { with_stat: true, .. } => op::CREATE2,
+            Self::Create {
+                with_stat: false, ..
+            } => op::CREATE,
+            Self::Create {
+                with_stat: true, ..
+            } => op::CREATE2,
             Self::Delete { .. } => op::DELETE,
             Self::SetData { .. } => op::SET_DATA,
             Self::SetAcl { .. } => op::SET_ACL,
@@ -110,8 +167,12 @@ impl Op {
             Self::Multi(_) => op::MULTI,
             Self::Exists { .. } => op::EXISTS,
             Self::GetData { .. } => op::GET_DATA,
-            Self::GetChildren { with_stat: false, .. } => op::GET_CHILDREN,
-            Self::GetChildren { with_stat: true, .. } => op::GET_CHILDREN2,
+            Self::GetChildren {
+                with_stat: false, ..
+            } => op::GET_CHILDREN,
+            Self::GetChildren {
+                with_stat: true, ..
+            } => op::GET_CHILDREN2,
             Self::GetAcl { .. } => op::GET_ACL,
             Self::Sync { .. } => op::SYNC,
             Self::Ping => op::PING,
@@ -151,7 +212,13 @@ impl Op {
 
     fn write_body(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Create { path, data, acl, flags, .. } => {
+            Self::Create {
+                path,
+                data,
+                acl,
+                flags,
+                ..
+            } => {
                 out.put_string(path);
                 out.put_buffer(data.as_deref());
                 Acl::write_list(acl, out);
@@ -161,7 +228,11 @@ impl Op {
                 out.put_string(path);
                 out.put_i32(*version);
             }
-            Self::SetData { path, data, version } => {
+            Self::SetData {
+                path,
+                data,
+                version,
+            } => {
                 out.put_string(path);
                 out.put_buffer(data.as_deref());
                 out.put_i32(*version);
@@ -186,7 +257,12 @@ impl Op {
             }
             Self::GetAcl { path } | Self::Sync { path } => out.put_string(path),
             Self::Ping | Self::CloseSession => {}
-            Self::SetWatches { relative, data, exist, child } => {
+            Self::SetWatches {
+                relative,
+                data,
+                exist,
+                child,
+            } => {
                 out.put_i64(relative.0);
                 for list in [data, exist, child] {
                     out.put_count(list.len());
@@ -201,7 +277,11 @@ impl Op {
         Ok(match self {
             Self::Create { with_stat, .. } => {
                 let path = r.string_or_empty()?.into_owned();
-                let stat = if *with_stat { Some(Stat::read(r)?) } else { None };
+                let stat = if *with_stat {
+                    Some(Stat::read(r)?)
+                } else {
+                    None
+                };
                 Body::Created { path, stat }
             }
             Self::Delete { .. }
@@ -214,17 +294,27 @@ impl Op {
             }
             Self::GetData { .. } => {
                 let data = r.buffer()?.map(Bytes::copy_from_slice);
-                Body::Data { data, stat: Stat::read(r)? }
+                Body::Data {
+                    data,
+                    stat: Stat::read(r)?,
+                }
             }
             Self::GetChildren { with_stat, .. } => {
                 let names = r.vector(|r| Ok(r.string_or_empty()?.into_owned()))?;
-                let stat = if *with_stat { Some(Stat::read(r)?) } else { None };
+                let stat = if *with_stat {
+                    Some(Stat::read(r)?)
+                } else {
+                    None
+                };
                 Body::Children { names, stat }
             }
-            Self::GetAcl { .. } => {
-                Body::Acl { acl: Acl::read_list(r)?, stat: Stat::read(r)? }
-            }
-            Self::Sync { .. } => Body::Synced { path: r.string_or_empty()?.into_owned() },
+            Self::GetAcl { .. } => Body::Acl {
+                acl: Acl::read_list(r)?,
+                stat: Stat::read(r)?,
+            },
+            Self::Sync { .. } => Body::Synced {
+                path: r.string_or_empty()?.into_owned(),
+            },
             Self::Multi(ops) => Body::Multi(read_multi(ops, r)?),
         })
     }
@@ -251,13 +341,19 @@ fn read_multi(ops: &[Op], r: &mut Reader<'_>) -> Decoded<Vec<SubReply>> {
             out.push(Err(code));
             continue;
         }
-        let sub = ops.get(out.len()).ok_or(DecodeError::Value("count of multi results"))?;
+        let sub = ops
+            .get(out.len())
+            .ok_or(DecodeError::Value("count of multi results"))?;
         if kind != sub.number() {
             return Err(DecodeError::Value("type of a multi result"));
         }
         out.push(Ok(sub.read_reply(r)?));
     }
-    if out.len() == ops.len() { Ok(out) } else { Err(DecodeError::Value("count of multi results")) }
+    if out.len() == ops.len() {
+        Ok(out)
+    } else {
+        Err(DecodeError::Value("count of multi results"))
+    }
 }
 
 fn finish(mut out: Vec<u8>) -> Bytes {
@@ -290,7 +386,11 @@ pub fn read_welcome(frame: &[u8]) -> Decoded<Welcome> {
     if !r.is_at_end() {
         return Err(DecodeError::Value("length of the connect response"));
     }
-    Ok(Welcome { timeout_ms, session, password })
+    Ok(Welcome {
+        timeout_ms,
+        session,
+        password,
+    })
 }
 
 /// xid, zxid and error of a frame.
@@ -302,16 +402,27 @@ pub struct ReplyHeader {
 }
 
 pub fn read_header(r: &mut Reader<'_>) -> Decoded<ReplyHeader> {
-    Ok(ReplyHeader { xid: r.i32()?, zxid: Zxid(r.i64()?), err: r.i32()? })
+    Ok(ReplyHeader {
+        xid: r.i32()?,
+        zxid: Zxid(r.i64()?),
+        err: r.i32()?,
+    })
 }
 
 /// The rest of a reply to `op`. All bytes must be used up.
 pub fn read_reply(op: &Op, header: ReplyHeader, r: &mut Reader<'_>) -> Decoded<Reply> {
-    let result = if header.err == 0 { Ok(op.read_reply(r)?) } else { Err(header.err) };
+    let result = if header.err == 0 {
+        Ok(op.read_reply(r)?)
+    } else {
+        Err(header.err)
+    };
     if !r.is_at_end() {
         return Err(DecodeError::Value("length of the reply"));
     }
-    Ok(Reply { zxid: header.zxid, result })
+    Ok(Reply {
+        zxid: header.zxid,
+        result,
+    })
 }
 
 /// The rest of a watch event.
@@ -322,7 +433,11 @@ pub fn read_event(header: ReplyHeader, r: &mut Reader<'_>) -> Decoded<WatchEvent
     if state != 3 {
         return Err(DecodeError::Value("state of a watch event"));
     }
-    Ok(WatchEvent { zxid: header.zxid, kind, path })
+    Ok(WatchEvent {
+        zxid: header.zxid,
+        kind,
+        path,
+    })
 }
 
 /// Cuts a byte stream into frames.
@@ -348,12 +463,16 @@ impl Frames {
     /// The next whole frame without its length; `Err` is an impossible length.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, i32> {
         let rest = &self.buffer[self.at..];
-        let Some(prefix) = rest.first_chunk::<4>() else { return Ok(None) };
+        let Some(prefix) = rest.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = i32::from_be_bytes(*prefix);
         if !(0..64 << 20).contains(&length) {
             return Err(length);
         }
-        let Some(frame) = rest.get(4..4 + length as usize) else { return Ok(None) };
+        let Some(frame) = rest.get(4..4 + length as usize) else {
+            return Ok(None);
+        };
         let frame = frame.to_vec();
         self.at += 4 + frame.len();
         Ok(Some(frame))
@@ -387,19 +506,32 @@ mod tests {
     #[test]
     fn requests_are_what_the_protocol_says() {
         // length 12: header 8, path "/" as 4 + 1 bytes, watch 1 byte
-        let frame = Op::GetData { path: "/".into(), watch: true }.frame(1);
+        let frame = Op::GetData {
+            path: "/".into(),
+            watch: true,
+        }
+        .frame(1);
         assert_eq!(
             frame.as_ref(),
             [0, 0, 0, 14, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 1, b'/', 1]
         );
-        assert_eq!(connect_frame(Zxid(0), 1, SessionId(0), &[0; 16]).len(), 4 + 45);
+        assert_eq!(
+            connect_frame(Zxid(0), 1, SessionId(0), &[0; 16]).len(),
+            4 + 45
+        );
     }
 
     #[test]
     fn a_multi_reply_is_all_or_nothing_on_the_wire() {
         let ops = vec![
-            Op::Check { path: "/a".into(), version: -1 },
-            Op::Delete { path: "/b".into(), version: -1 },
+            Op::Check {
+                path: "/a".into(),
+                version: -1,
+            },
+            Op::Delete {
+                path: "/b".into(),
+                version: -1,
+            },
         ];
         let mut bytes = Vec::new();
         for code in [0, -101] {
@@ -409,7 +541,11 @@ mod tests {
             bytes.put_i32(code);
         }
         write_multi_header(&mut bytes, -1, true);
-        let header = ReplyHeader { xid: 1, zxid: Zxid(9), err: 0 };
+        let header = ReplyHeader {
+            xid: 1,
+            zxid: Zxid(9),
+            err: 0,
+        };
         let reply = read_reply(&Op::Multi(ops), header, &mut Reader::new(&bytes)).unwrap();
         assert_eq!(reply.result, Ok(Body::Multi(vec![Err(0), Err(-101)])));
     }
