@@ -45,6 +45,20 @@ pub const REQUESTS_OUTSTANDING_MAX: usize = 1_000;
 /// one greedy client leaves room for others.
 pub const CONNECTION_OUTSTANDING_MAX: usize = REQUESTS_OUTSTANDING_MAX / 4;
 
+/// Bytes of requests in process on one server before clients are not read any more: sixty-four of
+/// the largest frames.
+pub const CLIENT_OUTSTANDING_BYTES_MAX: usize = 64 << 20;
+
+/// And of one connection before it alone is not read: a quarter of all, as with the count.
+pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = CLIENT_OUTSTANDING_BYTES_MAX / 4;
+
+/// Bytes that came from connections that are not read for now, before nobody is read.
+pub const CLIENT_HELD_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of replies in one turn; more wait for the next, so that a burst of reads of large nodes
+/// does not have to fit into memory at once.
+pub const REPLY_BYTES_PER_TURN: usize = 16 << 20;
+
 /// Proposals without a quorum before the leader takes no more work: four times what its own and
 /// two followers' clients may have outstanding.
 pub const PROPOSALS_OUTSTANDING_MAX: usize = 4 * REQUESTS_OUTSTANDING_MAX;
@@ -77,3 +91,4 @@ pub const SESSIONLESS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const _: () = assert!(COMMITTED_LOG_COUNT_MAX >= 500);
 const _: () = assert!(RECORD_FIELD_BYTES_MAX > CLIENT_FRAME_BYTES_MAX);
 const _: () = assert!(CONNECTION_OUTSTANDING_MAX < REQUESTS_OUTSTANDING_MAX);
+const _: () = assert!(CONNECTION_OUTSTANDING_BYTES_MAX > CLIENT_FRAME_BYTES_MAX);

@@ -236,3 +236,6 @@ pub fn rewatch(db: &Database, watch: Rewatch, path: &str, seen: Zxid) -> Rewatch
         (Rewatch::Child, Some(_)) => Rewatched::Register(WatchKind::Child),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,6 @@ impl Watches {
 fn watchers(slot: Slot, kind: WatchKind) -> RangeInclusive<(Slot, WatchKind, ConnId)> {
     (slot, kind, ConnId(0))..=(slot, kind, ConnId(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

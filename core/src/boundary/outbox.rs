@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::action::Action;
+use crate::ids::ConnId;
 
 /// Bytes in an [`Outbox`]'s arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +52,24 @@ impl Outbox {
 
     pub(crate) fn push(&mut self, action: Action) {
         self.actions.push(action);
+    }
+
+    /// Bytes in the arena: what was written in this turn.
+    pub(crate) fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Writes bytes for a client. Those that follow each other are one action.
+    pub(crate) fn reply(&mut self, conn: ConnId, fill: impl FnOnce(&mut Vec<u8>)) {
+        let span = self.write(fill);
+        match self.actions.last_mut() {
+            Some(Action::Reply { conn: last, bytes })
+                if *last == conn && bytes.end == span.start =>
+            {
+                bytes.end = span.end;
+            }
+            _ => self.actions.push(Action::Reply { conn, bytes: span }),
+        }
     }
 
     /// Writes bytes into the arena and tells where they are.

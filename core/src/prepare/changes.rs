@@ -160,7 +160,12 @@ impl Changes {
 
     /// Forgets the changes of transactions up to this one: the database has them now.
     pub(super) fn retire(&mut self, zxid: Zxid) {
-        while let Some((_, key)) = self.order.pop_front_if(|(changed, _)| *changed <= zxid) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(changed, _)| *changed <= zxid)
+        {
+            let (_, key) = self.order.pop_front().expect("there is a front");
             if self
                 .records
                 .get(&key)

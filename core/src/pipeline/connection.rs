@@ -1,0 +1,233 @@
+//! One client's connection: how far its handshake is, and its requests that wait for a reply.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::reply;
+use crate::acl;
+use crate::boundary::CloseReason;
+use crate::database::Outcome;
+use crate::ids::{ConnId, SessionId};
+use crate::limits::{
+    CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
+};
+use crate::time::Instant;
+use crate::wire::records::{Id, op};
+use crate::wire::splitter::Splitter;
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// Not enough bytes came to tell what it wants.
+    Fresh,
+    /// Its session is being created or asked for upstream. Nothing more is read meanwhile.
+    Connecting(Session),
+    Open(Session),
+    /// The last request was read; what comes after it is dropped.
+    Draining(Session),
+}
+
+/// The session that a connection speaks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) timeout_ms: i32,
+    /// It existed before this connection. Then transactions of its earlier connections may still
+    /// come, here or through other servers, with numbers that the client uses again.
+    pub(super) is_renewed: bool,
+    /// The last byte of the client's ConnectRequest, if it sent one.
+    pub(super) read_only: Option<bool>,
+}
+
+/// A request whose reply has not left. Replies leave from the front only.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// Went upstream; its transaction will carry `cxid`.
+    Write { xid: i32, cxid: i32, op: i32 },
+    /// Went upstream. The body is the reply's.
+    Sync { xid: i32, path: Vec<u8> },
+    /// Not carried out before those in front of it.
+    Parked {
+        xid: i32,
+        op: i32,
+        body: Vec<u8>,
+        identities: Arc<[Id]>,
+    },
+    /// The whole frame, waiting for its turn.
+    Done { frame: Vec<u8> },
+    /// The same, after which the connection is closed.
+    Last { frame: Vec<u8>, why: CloseReason },
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    pub(super) phase: Phase,
+    pub(super) identities: Arc<[Id]>,
+    pub(super) splitter: Splitter,
+    /// Oldest first; with the bytes that each was counted with.
+    queue: VecDeque<(Pending, usize)>,
+    queue_bytes: usize,
+    /// Last bytes of an open session; before that the time of opening.
+    pub(super) heard: Instant,
+    /// Its entry in the alarms.
+    pub(super) alarm: Instant,
+    /// What it contributes to the server's held bytes.
+    pub(super) held_counted: usize,
+    pub(super) in_backlog: bool,
+    /// The round of touches in which it was listed, see `Desk`.
+    pub(super) touched_in: u64,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnId, address: IpAddr, now: Instant, alarm: Instant) -> Self {
+        Self {
+            id,
+            phase: Phase::Fresh,
+            identities: Arc::new([acl::ip_identity(address)]),
+            splitter: Splitter::default(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            heard: now,
+            alarm,
+            held_counted: 0,
+            in_backlog: false,
+            touched_in: 0,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        match self.phase {
+            Phase::Fresh => None,
+            Phase::Connecting(s) | Phase::Open(s) | Phase::Draining(s) => Some(s.id),
+        }
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(_))
+    }
+
+    /// When it will have been silent for too long.
+    pub(super) fn idle_at(&self) -> Instant {
+        match self.phase {
+            Phase::Fresh | Phase::Connecting(_) => self.heard + SESSIONLESS_CONNECTION_TIMEOUT,
+            Phase::Open(s) | Phase::Draining(s) => {
+                let ms = u64::try_from(s.timeout_ms).expect("timeouts are clamped");
+                self.heard + Duration::from_millis(ms)
+            }
+        }
+    }
+
+    /// Room for one more request?
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < CONNECTION_OUTSTANDING_MAX
+            && self.queue_bytes < CONNECTION_OUTSTANDING_BYTES_MAX
+    }
+
+    /// Nothing but this server's own time keeps it from going on.
+    pub(super) fn can_go_on(&self) -> bool {
+        match self.queue.front() {
+            Some((Pending::Write { .. } | Pending::Sync { .. }, _)) => false,
+            Some(_) => true,
+            None => matches!(self.phase, Phase::Open(_)) && self.splitter.held() > 0,
+        }
+    }
+
+    /// Bytes that are kept because the connection is not read for now. Part of a frame whose rest
+    /// has not come does not count: only the client can end that wait.
+    pub(super) fn held_while_waiting(&self) -> usize {
+        let is_waiting = self.is_connecting() || !self.queue.is_empty();
+        if is_waiting { self.splitter.held() } else { 0 }
+    }
+
+    pub(super) fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn push(&mut self, pending: Pending, bytes: usize) {
+        self.queue.push_back((pending, bytes));
+        self.queue_bytes += bytes;
+    }
+
+    /// The request in front, if it needs nothing from upstream, and the bytes counted for it.
+    pub(super) fn pop_ready(&mut self) -> Option<(Pending, usize)> {
+        if let (Pending::Write { .. } | Pending::Sync { .. }, _) = self.queue.front()? {
+            return None;
+        }
+        let (pending, bytes) = self.queue.pop_front()?;
+        self.queue_bytes -= bytes;
+        Some((pending, bytes))
+    }
+
+    /// Is this the transaction of the oldest write that waits? Transactions of a session that
+    /// came another way (an earlier connection, another server, expiry) are told by `cxid` and by
+    /// a result that does not fit.
+    pub(super) fn has_write(&self, cxid: i32, kind: i32, outcome: &Outcome) -> bool {
+        let oldest = self.queue.iter().find_map(|(pending, _)| match pending {
+            Pending::Write { cxid, op, .. } => Some((*cxid, *op)),
+            _ => None,
+        });
+        oldest.is_some_and(|(own, op)| own == cxid && reply::fits(op, kind, outcome))
+    }
+
+    /// Puts a whole reply, made from xid and operation, in the place of the oldest write.
+    pub(super) fn finish_write(&mut self, encode: impl FnOnce(i32, i32) -> Vec<u8>) {
+        let session = self.session().expect("who writes has a session");
+        let found = self
+            .queue
+            .iter_mut()
+            .find_map(|(pending, _)| match pending {
+                Pending::Write { xid, op, .. } => {
+                    let (xid, op) = (*xid, *op);
+                    Some((pending, xid, op))
+                }
+                _ => None,
+            });
+        let (pending, xid, op) = found.expect("a write waits");
+        let frame = encode(xid, op);
+        *pending = if op == op::CLOSE_SESSION {
+            Pending::Last {
+                frame,
+                why: CloseReason::SessionClosed(session),
+            }
+        } else {
+            Pending::Done { frame }
+        };
+    }
+
+    /// The same for the oldest sync, from xid and body.
+    pub(super) fn finish_sync(&mut self, encode: impl FnOnce(i32, &[u8]) -> Vec<u8>) {
+        let is_sync = |p: &&mut (Pending, usize)| matches!(p.0, Pending::Sync { .. });
+        let (pending, _) = self.queue.iter_mut().find(is_sync).expect("a sync waits");
+        if let Pending::Sync { xid, path } = pending {
+            *pending = Pending::Done {
+                frame: encode(*xid, path),
+            };
+        }
+    }
+
+    /// Takes the write in front, whose reply may leave at once: its xid, operation and bytes.
+    /// Not a closeSession, whose reply is followed by the end.
+    pub(super) fn pop_write_in_front(&mut self) -> Option<(i32, i32, usize)> {
+        let &(Pending::Write { xid, op, .. }, bytes) = self.queue.front()? else {
+            return None;
+        };
+        if op == op::CLOSE_SESSION {
+            return None;
+        }
+        self.queue.pop_front();
+        self.queue_bytes -= bytes;
+        Some((xid, op, bytes))
+    }
+}

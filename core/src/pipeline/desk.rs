@@ -1,0 +1,590 @@
+//! Requests of open sessions: what is answered here, what goes upstream, what waits; and what all
+//! connections share for that.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use alloc::sync::Arc;
+
+use super::connection::{Connection, Pending, Phase};
+use super::reply::{NO_ZXID, put_answer, put_event, put_header, put_outcome};
+use super::{Serving, Upstream};
+use crate::acl;
+use crate::boundary::CloseReason;
+use crate::config::Config;
+use crate::database::{Database, Outcome};
+use crate::ids::{ConnId, SessionId, Zxid};
+use crate::limits::{IDENTITIES_BYTES_MAX, IDENTITIES_MAX, REPLY_BYTES_PER_TURN};
+use crate::mutants::{Mutant, Mutants};
+use crate::reads::{self, Read, Rewatch, Rewatched};
+use crate::time::Now;
+use crate::watch::Watches;
+use crate::wire::client::{Request, RequestHeader, measure_frame, xid};
+use crate::wire::jute::{DecodeError, Reader, Write};
+use crate::wire::records::{ErrorCode, Id, op};
+use crate::wire::splitter::Splitter;
+
+/// What the connections share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) mutants: Mutants,
+    pub(super) watches: Watches,
+    pub(super) upstream: Vec<Upstream>,
+    /// Whose syncs are upstream, oldest first; the connection may be gone.
+    pub(super) syncs: VecDeque<ConnId>,
+    touched: Vec<(SessionId, i32)>,
+    /// Counts the calls of `take_touched`, so that a connection lists its session once in each.
+    touch_round: u64,
+    /// High byte of the numbers that this server gives to requests.
+    server_byte: i32,
+    next_number: i32,
+    outstanding: usize,
+    outstanding_bytes: usize,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    /// Only with [`Mutant::WatchAfterRead`].
+    late_events: Vec<(ConnId, Vec<u8>)>,
+}
+
+/// Who asks, where the connection itself is borrowed already.
+#[derive(Clone, Copy)]
+struct Who<'a> {
+    conn: ConnId,
+    session: SessionId,
+    identities: &'a [Id],
+}
+
+impl Desk {
+    pub(super) fn new(config: &Config, now: Now) -> Self {
+        Self {
+            mutants: config.mutants,
+            watches: Watches::new(config.seed, config.mutants),
+            upstream: Vec::new(),
+            syncs: VecDeque::new(),
+            touched: Vec::new(),
+            touch_round: 1,
+            server_byte: (config.me.0 as i32) << 24,
+            // An earlier life of this server gave other numbers.
+            next_number: now.wall.0 as i32,
+            outstanding: 0,
+            outstanding_bytes: 0,
+            received: 0,
+            sent: 0,
+            late_events: Vec::new(),
+        }
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    pub(super) fn outstanding_bytes(&self) -> usize {
+        self.outstanding_bytes
+    }
+
+    pub(super) fn take_late_events(&mut self) -> Vec<(ConnId, Vec<u8>)> {
+        mem::take(&mut self.late_events)
+    }
+
+    pub(super) fn keep_late_events(&mut self, late: Vec<(ConnId, Vec<u8>)>) {
+        self.late_events = late;
+    }
+
+    /// What was upstream comes back no more.
+    pub(super) fn forget_upstream(&mut self) {
+        self.upstream.clear();
+        self.syncs.clear();
+        self.touched.clear();
+        self.late_events.clear();
+    }
+
+    // ----- counts -----
+
+    /// One more handshake waits for upstream.
+    pub(super) fn begin_handshake(&mut self) {
+        self.outstanding += 1;
+    }
+
+    pub(super) fn end_handshake(&mut self) {
+        self.outstanding -= 1;
+    }
+
+    fn push(&mut self, c: &mut Connection, pending: Pending, bytes: usize) {
+        c.push(pending, bytes);
+        self.outstanding += 1;
+        self.outstanding_bytes += bytes;
+    }
+
+    fn settle(&mut self, bytes: usize) {
+        self.outstanding -= 1;
+        self.outstanding_bytes -= bytes;
+    }
+
+    /// A connection is gone with all that it waited for.
+    pub(super) fn dismiss(&mut self, c: &Connection) {
+        self.outstanding -= c.queue_len() + usize::from(c.is_connecting());
+        self.outstanding_bytes -= c.queue_bytes();
+        self.watches.remove_conn(c.id);
+    }
+
+    /// The session of this connection was heard from.
+    pub(super) fn touch(&mut self, c: &mut Connection) {
+        if let Phase::Open(session) = c.phase
+            && c.touched_in != self.touch_round
+        {
+            c.touched_in = self.touch_round;
+            self.touched.push((session.id, session.timeout_ms));
+        }
+    }
+
+    pub(super) fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        self.touch_round += 1;
+        mem::take(&mut self.touched)
+    }
+
+    /// Only with [`Mutant::FollowerExpires`].
+    pub(super) fn expire(&mut self, session: SessionId) {
+        self.upstream.push(Upstream::Request {
+            session,
+            cxid: 0,
+            op: op::CLOSE_SESSION,
+            body: Vec::new(),
+            identities: Arc::new([]),
+        });
+    }
+
+    // ----- work -----
+
+    /// Sends what is ready, then reads frames from what was kept and `chunk` until the connection
+    /// must wait. `Err`: close it.
+    pub(super) fn work(
+        &mut self,
+        c: &mut Connection,
+        mut chunk: &[u8],
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        match c.phase {
+            Phase::Fresh => return Ok(()),
+            Phase::Connecting(_) => {
+                c.splitter.keep(chunk);
+                return Ok(());
+            }
+            Phase::Open(_) | Phase::Draining(_) => self.send_ready(c, ctx)?,
+        }
+        let mut splitter = mem::take(&mut c.splitter);
+        let result = loop {
+            if matches!(c.phase, Phase::Draining(_)) {
+                splitter = Splitter::default();
+                break Ok(());
+            }
+            if !c.has_room() || ctx.out.len() >= REPLY_BYTES_PER_TURN {
+                splitter.keep(chunk);
+                break Ok(());
+            }
+            match splitter.next(&mut chunk, measure_frame) {
+                Ok(Some(frame)) => {
+                    if let Err(why) = self.take_request(c, &frame[4..], ctx) {
+                        break Err(why);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(DecodeError::Length(n)) => break Err(CloseReason::FrameLength(n)),
+                Err(_) => break Err(CloseReason::FrameMalformed),
+            }
+        };
+        c.splitter = splitter;
+        result
+    }
+
+    /// Sends from the front of the queue what waits for nothing any more.
+    fn send_ready(&mut self, c: &mut Connection, ctx: &mut Serving<'_>) -> Result<(), CloseReason> {
+        while ctx.out.len() < REPLY_BYTES_PER_TURN {
+            let Some((pending, bytes)) = c.pop_ready() else {
+                return Ok(());
+            };
+            self.settle(bytes);
+            match pending {
+                Pending::Parked {
+                    xid,
+                    op,
+                    body,
+                    identities,
+                } => {
+                    let session = c.session().expect("who asks has a session");
+                    let who = Who {
+                        conn: c.id,
+                        session,
+                        identities: &identities,
+                    };
+                    ctx.out
+                        .reply(c.id, |out| self.answer(who, xid, op, &body, ctx.db, out));
+                }
+                Pending::Done { frame } => {
+                    self.sent += 1;
+                    ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
+                }
+                Pending::Last { frame, why } => {
+                    self.sent += 1;
+                    ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
+                    return Err(why);
+                }
+                Pending::Write { .. } | Pending::Sync { .. } => unreachable!("not ready"),
+            }
+        }
+        Ok(())
+    }
+
+    /// One frame of an open session.
+    fn take_request(
+        &mut self,
+        c: &mut Connection,
+        frame: &[u8],
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        self.received += 1;
+        let mut r = Reader::new(frame);
+        let header = RequestHeader::read(&mut r).map_err(|_| CloseReason::FrameMalformed)?;
+        let body = r.rest();
+        if header.op != op::AUTH {
+            self.touch(c);
+        }
+        match header.op {
+            op::AUTH => self.authenticate(c, header.xid, body, ctx),
+            op::SYNC => {
+                self.submit_sync(c, header.xid, body, ctx);
+                Ok(())
+            }
+            op::CREATE
+            | op::CREATE2
+            | op::CREATE_CONTAINER
+            | op::CREATE_TTL
+            | op::DELETE
+            | op::SET_DATA
+            | op::SET_ACL
+            | op::MULTI
+            | op::CLOSE_SESSION => {
+                self.submit_write(c, header, body);
+                Ok(())
+            }
+            op::PING | op::SET_WATCHES => {
+                self.answer_in_turn(c, header, body, ctx);
+                Ok(())
+            }
+            op if reads::is_read(op) => {
+                self.answer_in_turn(c, header, body, ctx);
+                Ok(())
+            }
+            op::RECONFIG => {
+                let (zxid, error) = (ctx.db.applied(), ErrorCode::ReconfigDisabled);
+                self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+                Ok(())
+            }
+            unknown => {
+                let why = CloseReason::OperationUnknown(unknown);
+                let error = ErrorCode::Unimplemented;
+                self.send_last(c, why, ctx, |out| {
+                    put_header(header.xid, NO_ZXID, error, out)
+                })
+            }
+        }
+    }
+
+    // ----- upstream -----
+
+    fn submit_write(&mut self, c: &mut Connection, header: RequestHeader, body: &[u8]) {
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions write")
+        };
+        let is_close = header.op == op::CLOSE_SESSION;
+        let cxid = if session.is_renewed {
+            self.number()
+        } else {
+            header.xid
+        };
+        let body = if is_close { Vec::new() } else { body.to_vec() };
+        let bytes = body.len();
+        self.upstream.push(Upstream::Request {
+            session: session.id,
+            cxid,
+            op: header.op,
+            body,
+            identities: c.identities.clone(),
+        });
+        self.push(
+            c,
+            Pending::Write {
+                xid: header.xid,
+                cxid,
+                op: header.op,
+            },
+            bytes,
+        );
+        if is_close {
+            c.phase = Phase::Draining(session);
+        }
+    }
+
+    /// A number for a request that no other request of the session carries, whichever way it went:
+    /// the server's id in the high byte.
+    ///
+    /// Clients start counting anew with each connection, and ZooKeeper tells a transaction's
+    /// origin by session and client's number alone: a write that the session sent through its
+    /// last server could be taken for one sent here.
+    fn number(&mut self) -> i32 {
+        self.next_number = self.next_number.wrapping_add(1);
+        self.server_byte | (self.next_number & 0xff_ffff)
+    }
+
+    fn submit_sync(&mut self, c: &mut Connection, xid: i32, body: &[u8], ctx: &mut Serving<'_>) {
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions sync")
+        };
+        let Ok(Request::Sync { path }) = Request::decode(op::SYNC, body) else {
+            let (zxid, error) = (ctx.db.applied(), ErrorCode::MarshallingError);
+            return self.send_in_turn(c, ctx, |out| put_header(xid, zxid, error, out));
+        };
+        let mut reply = Vec::new();
+        reply.put_string(&path);
+        self.upstream.push(Upstream::Request {
+            session: session.id,
+            cxid: xid,
+            op: op::SYNC,
+            body: body.to_vec(),
+            identities: c.identities.clone(),
+        });
+        self.syncs.push_back(c.id);
+        let bytes = reply.len();
+        self.push(c, Pending::Sync { xid, path: reply }, bytes);
+    }
+
+    /// The oldest write of this connection was applied.
+    pub(super) fn finish_write(
+        &mut self,
+        c: &mut Connection,
+        zxid: Zxid,
+        outcome: &Outcome,
+        ctx: &mut Serving<'_>,
+    ) {
+        if let Some((xid, op, bytes)) = c.pop_write_in_front() {
+            self.settle(bytes);
+            self.sent += 1;
+            ctx.out
+                .reply(c.id, |out| put_outcome(xid, op, zxid, outcome, out));
+            return;
+        }
+        c.finish_write(|xid, op| {
+            let mut frame = Vec::new();
+            put_outcome(xid, op, zxid, outcome, &mut frame);
+            frame
+        });
+    }
+
+    /// The oldest sync of this connection is done.
+    pub(super) fn finish_sync(&mut self, c: &mut Connection, ctx: &Serving<'_>) {
+        let zxid = ctx.db.applied();
+        c.finish_sync(|xid, path| {
+            let mut frame = Vec::new();
+            put_answer(xid, zxid, &mut frame, |out| {
+                out.extend_from_slice(path);
+                Ok(())
+            });
+            frame
+        });
+    }
+
+    // ----- here -----
+
+    /// Carries out what needs no transaction: now, or when what came before is done.
+    fn answer_in_turn(
+        &mut self,
+        c: &mut Connection,
+        header: RequestHeader,
+        body: &[u8],
+        ctx: &mut Serving<'_>,
+    ) {
+        let RequestHeader { xid, op } = header;
+        let session = c.session().expect("who asks has a session");
+        let who = Who {
+            conn: c.id,
+            session,
+            identities: &c.identities,
+        };
+        if c.is_idle() {
+            ctx.out
+                .reply(c.id, |out| self.answer(who, xid, op, body, ctx.db, out));
+        } else if self.mutants.has(Mutant::OwnWriteNotSeen) {
+            let mut frame = Vec::new();
+            self.answer(who, xid, op, body, ctx.db, &mut frame);
+            self.push(c, Pending::Done { frame }, 0);
+        } else {
+            let identities = c.identities.clone();
+            self.push(
+                c,
+                Pending::Parked {
+                    xid,
+                    op,
+                    body: body.to_vec(),
+                    identities,
+                },
+                body.len(),
+            );
+        }
+    }
+
+    /// Appends the frames that answer a request from this server's tree.
+    fn answer(
+        &mut self,
+        who: Who<'_>,
+        xid: i32,
+        op: i32,
+        body: &[u8],
+        db: &Database,
+        out: &mut Vec<u8>,
+    ) {
+        self.sent += 1;
+        let zxid = db.applied();
+        match op {
+            op::PING => put_header(xid::PING, zxid, ErrorCode::Ok, out),
+            op::SET_WATCHES => {
+                let result = self.set_watches(who.conn, body, db, out);
+                put_header(xid, zxid, result.err().unwrap_or(ErrorCode::Ok), out);
+            }
+            _ => put_answer(xid, zxid, out, |out| {
+                let read = Read {
+                    session: who.session,
+                    identities: who.identities,
+                    op,
+                    body,
+                };
+                let answer = reads::answer(db, read, out);
+                if let Some((kind, path)) = answer.watch {
+                    self.watches.add(kind, &path, who.conn);
+                }
+                answer.result
+            }),
+        }
+    }
+
+    /// Sets a client's watches again, after it came back. Those whose event it missed fire now,
+    /// before the reply.
+    fn set_watches(
+        &mut self,
+        conn: ConnId,
+        body: &[u8],
+        db: &Database,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let Ok(Request::SetWatches {
+            relative,
+            data,
+            exist,
+            child,
+        }) = Request::decode(op::SET_WATCHES, body)
+        else {
+            return Err(ErrorCode::MarshallingError);
+        };
+        let lists = [
+            (Rewatch::Data, data),
+            (Rewatch::Exist, exist),
+            (Rewatch::Child, child),
+        ];
+        for (watch, paths) in lists {
+            for path in paths {
+                match reads::rewatch(db, watch, &path, relative) {
+                    Rewatched::Missed(event) => {
+                        self.sent += 1;
+                        put_event(NO_ZXID, event, &path, out);
+                    }
+                    Rewatched::Register(kind) => self.watches.add(kind, &path, conn),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an identity to the connection, for the requests that come after.
+    fn authenticate(
+        &mut self,
+        c: &mut Connection,
+        xid: i32,
+        body: &[u8],
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        let Ok(Request::Auth { scheme, auth }) = Request::decode(op::AUTH, body) else {
+            return Err(CloseReason::FrameMalformed);
+        };
+        let is_accepted = match (&*scheme, auth) {
+            // Every connection has this identity already.
+            ("ip", _) => true,
+            ("digest", Some(auth)) => add_identity(c, acl::digest_identity(auth)),
+            _ => false,
+        };
+        if is_accepted {
+            self.send_in_turn(c, ctx, |out| {
+                put_header(xid, Zxid::ZERO, ErrorCode::Ok, out)
+            });
+            return Ok(());
+        }
+        let error = ErrorCode::AuthFailed;
+        self.send_last(c, CloseReason::AuthFailed, ctx, |out| {
+            put_header(xid, Zxid::ZERO, error, out);
+        })
+    }
+
+    /// Sends a whole reply when those before it have left.
+    fn send_in_turn(
+        &mut self,
+        c: &mut Connection,
+        ctx: &mut Serving<'_>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if c.is_idle() {
+            self.sent += 1;
+            return ctx.out.reply(c.id, fill);
+        }
+        let mut frame = Vec::new();
+        fill(&mut frame);
+        let bytes = frame.len();
+        self.push(c, Pending::Done { frame }, bytes);
+    }
+
+    /// The same, then closes the connection. Nothing more is read from it.
+    fn send_last(
+        &mut self,
+        c: &mut Connection,
+        why: CloseReason,
+        ctx: &mut Serving<'_>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), CloseReason> {
+        if c.is_idle() {
+            self.sent += 1;
+            ctx.out.reply(c.id, fill);
+            return Err(why);
+        }
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions are read")
+        };
+        c.phase = Phase::Draining(session);
+        let mut frame = Vec::new();
+        fill(&mut frame);
+        let bytes = frame.len();
+        self.push(c, Pending::Last { frame, why }, bytes);
+        Ok(())
+    }
+}
+
+/// Says whether the connection may have it, besides those that it has.
+fn add_identity(c: &mut Connection, identity: Id) -> bool {
+    if c.identities.contains(&identity) {
+        return true;
+    }
+    let mut all = c.identities.to_vec();
+    all.push(identity);
+    let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+    if all.len() > IDENTITIES_MAX || bytes > IDENTITIES_BYTES_MAX {
+        return false;
+    }
+    c.identities = all.into();
+    true
+}

@@ -1,0 +1,254 @@
+//! The first bytes of a connection: a four-letter word, or the handshake that gives it a session.
+
+use core::mem;
+
+use super::connection::{Connection, Phase, Session};
+use super::{Clients, Serving, Upstream};
+use crate::boundary::{Action, CloseReason, FourLetterWord};
+use crate::database::Outcome;
+use crate::ids::{ConnId, SessionId, Zxid};
+use crate::mutants::Mutant;
+use crate::session::id::{is_password, password};
+use crate::wire::client::{ConnectRequest, ConnectResponse, measure_frame, put_frame};
+use crate::wire::jute::{DecodeError, Decoded};
+use crate::wire::records::op;
+
+/// What a connection begins with.
+enum First {
+    Word(FourLetterWord),
+    Hello(Hello),
+    Refused(CloseReason),
+}
+
+/// A ConnectRequest, judged as far as it can be without knowing anything else.
+struct Hello {
+    last_zxid_seen: Zxid,
+    timeout_ms: i32,
+    session: SessionId,
+    is_owner: bool,
+    read_only: Option<bool>,
+}
+
+impl Hello {
+    fn decode(frame: &[u8]) -> Decoded<Self> {
+        let request = ConnectRequest::decode(frame)?;
+        Ok(Self {
+            last_zxid_seen: request.last_zxid_seen,
+            timeout_ms: request.timeout_ms,
+            session: request.session,
+            is_owner: is_password(request.session, request.password),
+            read_only: request.read_only,
+        })
+    }
+}
+
+/// The words that are answered on the client port. All of them are impossible frame lengths.
+fn word(bytes: &[u8]) -> Option<FourLetterWord> {
+    Some(match bytes {
+        b"ruok" => FourLetterWord::Ruok,
+        b"srvr" => FourLetterWord::Srvr,
+        b"stat" => FourLetterWord::Stat,
+        b"mntr" => FourLetterWord::Mntr,
+        b"conf" => FourLetterWord::Conf,
+        b"isro" => FourLetterWord::Isro,
+        _ => return None,
+    })
+}
+
+/// Bytes of what is in front: four tell everything if they are a word, or if nothing but a word
+/// would be answered.
+fn measure_first(bytes: &[u8], is_serving: bool) -> Result<usize, DecodeError> {
+    match bytes.get(..4) {
+        None => Ok(4),
+        Some(first) if !is_serving || word(first).is_some() => Ok(4),
+        Some(_) => measure_frame(bytes),
+    }
+}
+
+impl Clients {
+    /// Reads the first message of a connection, if it is there.
+    pub(super) fn greet(&mut self, conn: ConnId, chunk: &mut &[u8], ctx: &mut Serving<'_>) {
+        let is_serving = self.serving;
+        let c = self.connection(conn);
+        let mut splitter = mem::take(&mut c.splitter);
+        let first = match splitter.next(chunk, |bytes| measure_first(bytes, is_serving)) {
+            Ok(None) => None,
+            Ok(Some(message)) => Some(match word(message) {
+                Some(word) => First::Word(word),
+                None if !is_serving => First::Refused(CloseReason::NotServing),
+                None => match Hello::decode(&message[4..]) {
+                    Ok(hello) => First::Hello(hello),
+                    Err(_) => First::Refused(CloseReason::FrameMalformed),
+                },
+            }),
+            Err(DecodeError::Length(n)) => Some(First::Refused(CloseReason::FrameLength(n))),
+            Err(_) => Some(First::Refused(CloseReason::FrameMalformed)),
+        };
+        self.connection(conn).splitter = splitter;
+        match first {
+            None => {}
+            Some(First::Hello(hello)) => self.on_hello(conn, &hello, ctx),
+            Some(First::Refused(why)) => self.close(conn, why, ctx.out),
+            Some(First::Word(word)) => {
+                // The driver answers and closes; nothing more is read.
+                self.forget(conn);
+                ctx.out.push(Action::Command { conn, word });
+            }
+        }
+    }
+
+    fn connection(&mut self, conn: ConnId) -> &mut Connection {
+        self.connections
+            .get_mut(&conn)
+            .expect("its bytes are being handled")
+    }
+
+    /// Decides a ConnectRequest as far as this server can, in ZooKeeper's order.
+    fn on_hello(&mut self, conn: ConnId, hello: &Hello, ctx: &mut Serving<'_>) {
+        self.desk.received += 1;
+        let (seen, applied) = (hello.last_zxid_seen, ctx.db.applied());
+        if seen > applied && !self.desk.mutants.has(Mutant::LastZxidSeenIgnored) {
+            return self.close(conn, CloseReason::ClientAhead { seen, applied }, ctx.out);
+        }
+        let is_renewed = hello.session.0 != 0;
+        if is_renewed && !hello.is_owner {
+            return self.refuse_session(conn, hello.session, hello.read_only, ctx);
+        }
+        let timeout_ms = hello
+            .timeout_ms
+            .clamp(self.timeout_min_ms, self.timeout_max_ms);
+        let id = if is_renewed {
+            hello.session
+        } else {
+            self.new_session_id(ctx)
+        };
+        if let Some(&older) = self.by_session.get(&id) {
+            self.close(older, CloseReason::SessionTakenOver(id), ctx.out);
+        }
+        let session = Session {
+            id,
+            timeout_ms,
+            is_renewed,
+            read_only: hello.read_only,
+        };
+        let c = self.connection(conn);
+        assert!(
+            matches!(c.phase, Phase::Fresh),
+            "one handshake for each connection"
+        );
+        c.phase = Phase::Connecting(session);
+        let identities = c.identities.clone();
+        self.by_session.insert(id, conn);
+        self.desk.begin_handshake();
+        self.desk.upstream.push(if is_renewed {
+            Upstream::Revalidate {
+                session: id,
+                timeout_ms,
+            }
+        } else {
+            let body = timeout_ms.to_be_bytes().to_vec();
+            Upstream::Request {
+                session: id,
+                cxid: 0,
+                op: op::CREATE_SESSION,
+                body,
+                identities,
+            }
+        });
+    }
+
+    /// An id that no session has. A clock that was set back could make one again.
+    fn new_session_id(&mut self, ctx: &Serving<'_>) -> SessionId {
+        loop {
+            let id = self.session_ids.allocate();
+            if !ctx.db.sessions().contains_key(&id) && !self.by_session.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// A session that may have been asked for here exists now.
+    pub(super) fn on_session_created(
+        &mut self,
+        conn: ConnId,
+        outcome: &Outcome,
+        ctx: &mut Serving<'_>,
+    ) {
+        match self.connection(conn).phase {
+            Phase::Connecting(s) if !s.is_renewed => {
+                if *outcome == Outcome::SessionCreated {
+                    self.open(conn, s, ctx);
+                } else {
+                    self.refuse(conn, ctx);
+                }
+            }
+            // A client that came back faster than this server learns of its session.
+            _ => {}
+        }
+    }
+
+    /// The leader's word on a session that a client came back with.
+    pub fn on_revalidated(&mut self, session: SessionId, valid: bool, ctx: &mut Serving<'_>) {
+        let Some(&conn) = self.by_session.get(&session) else {
+            return;
+        };
+        match self.connection(conn).phase {
+            Phase::Connecting(s) if s.is_renewed && valid => self.open(conn, s, ctx),
+            Phase::Connecting(s) if s.is_renewed => self.refuse(conn, ctx),
+            // Answers come in the order of the questions; this one may be about a connection
+            // that another has taken over from. What is not valid will never be again.
+            Phase::Open(s) if s.is_renewed && !valid => {
+                self.close(conn, CloseReason::SessionClosed(session), ctx.out);
+            }
+            _ => {}
+        }
+    }
+
+    /// The handshake succeeded: tells the client and reads what it sent meanwhile.
+    fn open(&mut self, conn: ConnId, session: Session, ctx: &mut Serving<'_>) {
+        let c = self.connections.get_mut(&conn).expect("it is connecting");
+        assert!(c.is_connecting() && session.timeout_ms > 0);
+        c.phase = Phase::Open(session);
+        c.heard = ctx.now.mono;
+        self.alarms.cancel(c.alarm, conn);
+        c.alarm = c.idle_at();
+        self.alarms.set(c.alarm, conn);
+        self.desk.end_handshake();
+        self.desk.touch(c);
+        let response = ConnectResponse {
+            protocol: 0,
+            timeout_ms: session.timeout_ms,
+            session: session.id,
+            password: password(session.id),
+            // Only a server in read-only mode says yes.
+            read_only: session.read_only.map(|_| false),
+        };
+        self.respond(conn, &response, ctx);
+        self.advance(conn, &[], ctx);
+    }
+
+    /// Tells a client in its handshake that its session is gone, and closes.
+    pub(super) fn refuse(&mut self, conn: ConnId, ctx: &mut Serving<'_>) {
+        let Phase::Connecting(session) = self.connection(conn).phase else {
+            unreachable!("only handshakes are refused");
+        };
+        self.refuse_session(conn, session.id, session.read_only, ctx);
+    }
+
+    fn refuse_session(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        read_only: Option<bool>,
+        ctx: &mut Serving<'_>,
+    ) {
+        self.respond(conn, &ConnectResponse::refusal(read_only), ctx);
+        self.close(conn, CloseReason::SessionRefused(session), ctx.out);
+    }
+
+    fn respond(&mut self, conn: ConnId, response: &ConnectResponse, ctx: &mut Serving<'_>) {
+        self.desk.sent += 1;
+        ctx.out
+            .reply(conn, |out| put_frame(out, |out| response.encode(out)));
+    }
+}

@@ -1,0 +1,407 @@
+//! The client side of one server: connections, handshakes, the order of each session's requests,
+//! replies and watch events.
+//!
+//! Knows what a client may send and what it is promised. Refuses to know who leads, how writes
+//! become transactions and when they are committed: writes, syncs, new and returning sessions
+//! leave as [`Upstream`] items, and come back through [`Clients::on_applied`],
+//! [`Clients::on_synced`] and [`Clients::on_revalidated`].
+//!
+//! The promises, per connection:
+//! - Replies leave in the order of the requests. Writes go upstream at once; whatever comes after
+//!   one waits for it, so a session reads its own writes.
+//! - The event of a watch leaves before any reply that shows the change, because events are sent
+//!   when a transaction is applied, before anything else may look at the tree.
+
+mod alarms;
+mod connection;
+mod desk;
+mod handshake;
+mod reply;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use alarms::Alarms;
+use connection::{Connection, Phase};
+use desk::Desk;
+use reply::Notifier;
+
+use crate::boundary::{Action, CloseReason, Outbox, Whom};
+use crate::config::Config;
+use crate::database::{Change, Database, Outcome};
+use crate::ids::{ConnId, SessionId};
+use crate::limits::{
+    CLIENT_HELD_BYTES_MAX, CLIENT_OUTSTANDING_BYTES_MAX, PROPOSALS_OUTSTANDING_MAX,
+    REPLY_BYTES_PER_TURN, REQUESTS_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
+};
+use crate::mutants::Mutant;
+use crate::session::id::SessionIds;
+use crate::time::{Instant, Now};
+use crate::wire::records::{Id, op};
+use crate::wire::txn::TxnHeader;
+
+/// What must go to the leader, or to the preparer if this server leads or stands alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Upstream {
+    /// A write, a sync, `CREATE_SESSION` (body: the timeout as i32) or `CLOSE_SESSION`.
+    Request {
+        session: SessionId,
+        /// Comes back in the transaction's header, unchanged.
+        cxid: i32,
+        /// See [`op`].
+        op: i32,
+        body: Vec<u8>,
+        identities: Arc<[Id]>,
+    },
+    /// A client came with a session that it had before.
+    Revalidate { session: SessionId, timeout_ms: i32 },
+}
+
+/// What the pipeline may look at and write to while it handles something.
+#[derive(Debug)]
+pub struct Serving<'a> {
+    pub now: Now,
+    pub db: &'a Database,
+    pub out: &'a mut Outbox,
+}
+
+/// All client connections of one server.
+#[derive(Debug)]
+pub struct Clients {
+    serving: bool,
+    timeout_min_ms: i32,
+    timeout_max_ms: i32,
+    session_ids: SessionIds,
+    connections: BTreeMap<ConnId, Connection>,
+    /// The connection that speaks for a session here, from its handshake on.
+    by_session: BTreeMap<SessionId, ConnId>,
+    alarms: Alarms,
+    /// Connections with replies that did not fit into the turn.
+    backlog: VecDeque<ConnId>,
+    backlog_due: Instant,
+    /// Bytes of connections that are not read for now.
+    held_bytes: usize,
+    desk: Desk,
+}
+
+impl Clients {
+    pub fn new(config: &Config, now: Now) -> Self {
+        let ms = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX);
+        let (timeout_min_ms, timeout_max_ms) = (
+            ms(config.session_timeout_min),
+            ms(config.session_timeout_max),
+        );
+        assert!(
+            0 < timeout_min_ms && timeout_min_ms <= timeout_max_ms,
+            "session timeout bounds"
+        );
+        Self {
+            serving: false,
+            timeout_min_ms,
+            timeout_max_ms,
+            session_ids: SessionIds::start(config.me, now.wall),
+            connections: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            alarms: Alarms::default(),
+            backlog: VecDeque::new(),
+            backlog_due: Instant::default(),
+            held_bytes: 0,
+            desk: Desk::new(config, now),
+        }
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.serving
+    }
+
+    /// The server has found its role and may answer from its tree.
+    pub fn start_serving(&mut self) {
+        assert!(!self.serving, "serving already");
+        self.serving = true;
+    }
+
+    /// The role ended: closes every connection and forgets what was under way. What went upstream
+    /// may still be committed; nobody waits for it here any more.
+    pub fn stop_serving(&mut self, out: &mut Outbox, why: CloseReason) {
+        self.serving = false;
+        let all: Vec<ConnId> = self.connections.keys().copied().collect();
+        for conn in all {
+            self.close(conn, why.clone(), out);
+        }
+        self.backlog.clear();
+        self.desk.forget_upstream();
+        assert!(self.by_session.is_empty() && self.alarms.is_empty());
+        assert!(self.held_bytes == 0 && self.desk.outstanding() == 0);
+        assert!(self.desk.watches.count() == 0);
+    }
+
+    pub fn handle_opened(&mut self, conn: ConnId, address: IpAddr, now: Now) {
+        let due = now.mono + SESSIONLESS_CONNECTION_TIMEOUT;
+        let new = Connection::new(conn, address, now.mono, due);
+        let old = self.connections.insert(conn, new);
+        assert!(old.is_none(), "connection {conn:?} opened twice");
+        self.alarms.set(due, conn);
+    }
+
+    /// Bytes from a client. Those of a connection that was closed here are ignored.
+    pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], ctx: &mut Serving<'_>) {
+        if let Some(c) = self.connections.get_mut(&conn) {
+            if matches!(c.phase, Phase::Open(_)) {
+                c.heard = ctx.now.mono;
+            }
+            self.advance(conn, bytes, ctx);
+        }
+        self.deliver_late_events(ctx);
+    }
+
+    /// The client hung up. Its session stays, its writes under way too.
+    pub fn handle_closed(&mut self, conn: ConnId) {
+        self.forget(conn);
+    }
+
+    /// A committed transaction was applied to the tree: tells watchers, answers the request if it
+    /// came from here, then what waited behind it.
+    pub fn on_applied(
+        &mut self,
+        header: &TxnHeader,
+        outcome: &Outcome,
+        changes: &[Change],
+        ctx: &mut Serving<'_>,
+    ) {
+        if !self.serving {
+            return;
+        }
+        let mut late = self.desk.take_late_events();
+        for change in changes {
+            let delay = self.desk.mutants.has(Mutant::WatchAfterRead);
+            let mut notifier = Notifier {
+                connections: &self.connections,
+                zxid: header.zxid,
+                sent: &mut self.desk.sent,
+                out: ctx.out,
+                late: delay.then_some(&mut late),
+            };
+            self.desk.watches.fire(change, &mut notifier);
+        }
+        if let Some(&conn) = self.by_session.get(&header.session) {
+            match header.kind {
+                op::CREATE_SESSION => self.on_session_created(conn, outcome, ctx),
+                op::CLOSE_SESSION => self.on_session_closed(conn, header, outcome, ctx),
+                _ => self.on_write_applied(conn, header, outcome, ctx),
+            }
+        }
+        self.desk.keep_late_events(late);
+    }
+
+    fn on_write_applied(
+        &mut self,
+        conn: ConnId,
+        header: &TxnHeader,
+        outcome: &Outcome,
+        ctx: &mut Serving<'_>,
+    ) {
+        let c = self
+            .connections
+            .get_mut(&conn)
+            .expect("a session's connection is known");
+        if !c.has_write(header.cxid, header.kind, outcome) {
+            return;
+        }
+        if reply::is_session_moved(outcome) {
+            let session = header.session;
+            return self.close(conn, CloseReason::SessionMoved(session), ctx.out);
+        }
+        self.desk.finish_write(c, header.zxid, outcome, ctx);
+        self.advance(conn, &[], ctx);
+    }
+
+    /// Somebody ended a session that is connected here: its client, another server's, or time.
+    fn on_session_closed(
+        &mut self,
+        conn: ConnId,
+        header: &TxnHeader,
+        outcome: &Outcome,
+        ctx: &mut Serving<'_>,
+    ) {
+        let c = self
+            .connections
+            .get_mut(&conn)
+            .expect("a session's connection is known");
+        match c.phase {
+            Phase::Connecting(_) => self.refuse(conn, ctx),
+            Phase::Open(_) | Phase::Draining(_) => {
+                if c.has_write(header.cxid, header.kind, outcome) {
+                    self.desk.finish_write(c, header.zxid, outcome, ctx);
+                    self.advance(conn, &[], ctx);
+                }
+                self.close(conn, CloseReason::SessionClosed(header.session), ctx.out);
+            }
+            Phase::Fresh => unreachable!("a session's connection has shaken hands"),
+        }
+    }
+
+    /// The oldest sync that went upstream is done: what was committed before it is applied here.
+    pub fn on_synced(&mut self, ctx: &mut Serving<'_>) {
+        let Some(conn) = self.desk.syncs.pop_front() else {
+            return;
+        };
+        let Some(c) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        self.desk.finish_sync(c, ctx);
+        self.advance(conn, &[], ctx);
+    }
+
+    /// What must go upstream since the last call, in order.
+    pub fn take_upstream(&mut self) -> Vec<Upstream> {
+        core::mem::take(&mut self.desk.upstream)
+    }
+
+    /// Sessions heard from since the last call, with their timeouts in milliseconds.
+    pub fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        self.desk.take_touched()
+    }
+
+    /// Goes on with replies that did not fit into the last turn, and closes idle connections.
+    pub fn on_wake(&mut self, ctx: &mut Serving<'_>) {
+        for _ in 0..self.backlog.len() {
+            let conn = self.backlog.pop_front().expect("counted");
+            let Some(c) = self.connections.get_mut(&conn) else {
+                continue;
+            };
+            c.in_backlog = false;
+            self.advance(conn, &[], ctx);
+        }
+        while let Some(conn) = self.alarms.pop_due(ctx.now.mono) {
+            self.on_alarm(conn, ctx);
+        }
+        self.deliver_late_events(ctx);
+    }
+
+    /// A connection's time may be up, unless it was heard from meanwhile.
+    fn on_alarm(&mut self, conn: ConnId, ctx: &mut Serving<'_>) {
+        let is_reading = self.wants_input();
+        let c = self
+            .connections
+            .get_mut(&conn)
+            .expect("alarms belong to connections");
+        let mut due = c.idle_at();
+        if due <= ctx.now.mono && !is_reading && c.session().is_some() {
+            // It may have spoken; this server did not listen.
+            c.heard = ctx.now.mono;
+            due = c.idle_at();
+        }
+        // The entry is gone from the alarms; `forget` must not miss it.
+        c.alarm = due.max(ctx.now.mono);
+        self.alarms.set(c.alarm, conn);
+        if due > ctx.now.mono {
+            return;
+        }
+        if let Some(session) = c.session()
+            && self.desk.mutants.has(Mutant::FollowerExpires)
+        {
+            self.desk.expire(session);
+        }
+        self.close(conn, CloseReason::Idle, ctx.out);
+    }
+
+    /// When [`Self::on_wake`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let backlog = (!self.backlog.is_empty()).then_some(self.backlog_due);
+        backlog.into_iter().chain(self.alarms.next()).min()
+    }
+
+    /// May clients be read? Not while so much is under way or waiting that more would only pile
+    /// up. All of it waits for the ensemble or for the next turn, never for more input.
+    pub fn wants_input(&self) -> bool {
+        self.desk.outstanding() < REQUESTS_OUTSTANDING_MAX
+            && self.desk.outstanding_bytes() < CLIENT_OUTSTANDING_BYTES_MAX
+            && self.held_bytes < CLIENT_HELD_BYTES_MAX
+            && self.desk.syncs.len() < PROPOSALS_OUTSTANDING_MAX
+            && self.backlog.is_empty()
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Requests that are not answered yet, handshakes included.
+    pub fn outstanding(&self) -> usize {
+        self.desk.outstanding()
+    }
+
+    pub fn watch_count(&self) -> usize {
+        self.desk.watches.count()
+    }
+
+    pub fn packets_received(&self) -> u64 {
+        self.desk.received
+    }
+
+    pub fn packets_sent(&self) -> u64 {
+        self.desk.sent
+    }
+
+    /// Answers what is ready and reads on, until something must be waited for.
+    fn advance(&mut self, conn: ConnId, mut chunk: &[u8], ctx: &mut Serving<'_>) {
+        if self
+            .connections
+            .get(&conn)
+            .is_some_and(|c| matches!(c.phase, Phase::Fresh))
+        {
+            self.greet(conn, &mut chunk, ctx);
+        }
+        let Some(c) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        if let Err(why) = self.desk.work(c, chunk, ctx) {
+            return self.close(conn, why, ctx.out);
+        }
+        let held = c.held_while_waiting();
+        self.held_bytes = self.held_bytes + held - c.held_counted;
+        c.held_counted = held;
+        if c.can_go_on() && ctx.out.len() >= REPLY_BYTES_PER_TURN && !c.in_backlog {
+            c.in_backlog = true;
+            self.backlog.push_back(conn);
+            self.backlog_due = ctx.now.mono + Duration::from_nanos(1);
+        }
+    }
+
+    /// Closes from this side.
+    fn close(&mut self, conn: ConnId, why: CloseReason, out: &mut Outbox) {
+        if self.forget(conn) {
+            out.push(Action::Close {
+                whom: Whom::Client(conn),
+                why,
+            });
+        }
+    }
+
+    /// Drops everything that belongs to a connection. Says whether there was one.
+    fn forget(&mut self, conn: ConnId) -> bool {
+        let Some(c) = self.connections.remove(&conn) else {
+            return false;
+        };
+        self.alarms.cancel(c.alarm, conn);
+        self.held_bytes -= c.held_counted;
+        self.desk.dismiss(&c);
+        if let Some(session) = c.session()
+            && self.by_session.get(&session) == Some(&conn)
+        {
+            self.by_session.remove(&session);
+        }
+        true
+    }
+
+    /// Only with [`Mutant::WatchAfterRead`].
+    fn deliver_late_events(&mut self, ctx: &mut Serving<'_>) {
+        for (conn, frame) in self.desk.take_late_events() {
+            if self.connections.contains_key(&conn) {
+                ctx.out.reply(conn, |out| out.extend_from_slice(&frame));
+            }
+        }
+    }
+}

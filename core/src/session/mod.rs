@@ -1,0 +1,3 @@
+//! Sessions: their ids and passwords.
+
+pub mod id;
