@@ -17,6 +17,7 @@ pub mod peers;
 pub mod ports;
 pub mod program;
 pub mod random;
+pub mod requests;
 pub mod tidy;
 pub mod wait;
 pub mod wire;
