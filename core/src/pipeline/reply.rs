@@ -76,12 +76,18 @@ pub(super) fn put_event(zxid: Zxid, kind: i32, path: &str, out: &mut Vec<u8>) {
 
 /// Can this be what came of operation `op`? `kind` is the transaction's type.
 pub(super) fn fits(op: i32, kind: i32, outcome: &Outcome) -> bool {
-    let is_create = matches!(
-        op,
-        op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL
-    );
+    let creates = |n: i32| {
+        matches!(
+            n,
+            op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL
+        )
+    };
+    let is_create = creates(op);
+    if kind != op::ERROR && kind != op && !(is_create && creates(kind)) {
+        return false;
+    }
     match outcome {
-        Outcome::Error(_) => kind == op::ERROR || kind == op || is_create,
+        Outcome::Error(_) => true,
         Outcome::Created { .. } => is_create,
         Outcome::Deleted => op == op::DELETE,
         Outcome::DataSet { .. } => op == op::SET_DATA,

@@ -200,8 +200,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Reads the text in any order. A line that does not make sense is left out: a vote counts whatever
-    /// configuration comes with it.
+    /// Reads the text in any order. A line that does not make sense is left out: a vote counts
+    /// whatever configuration comes with it.
     pub fn parse(text: &[u8]) -> Self {
         let mut found = Self::default();
         for line in String::from_utf8_lossy(text).lines() {

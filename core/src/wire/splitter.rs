@@ -116,7 +116,9 @@ mod tests {
     proptest! {
         #[test]
         fn cuts_do_not_matter(
-            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20),
+            messages in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 0..40), 0..20,
+            ),
             cuts in proptest::collection::vec((1..30usize, any::<bool>()), 1..200),
         ) {
             let mut stream = Vec::new();

@@ -425,7 +425,9 @@ proptest! {
     }
 
     #[test]
-    fn no_damage_panics(request in arb_request(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+    fn no_damage_panics(
+        request in arb_request(), at in any::<prop::sample::Index>(), to in any::<u8>(),
+    ) {
         let mut bytes = bytes_of(|out| request.encode(out));
         if !bytes.is_empty() {
             let at = at.index(bytes.len());

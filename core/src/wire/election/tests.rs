@@ -223,7 +223,11 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics(lines in proptest::collection::vec("(server\\.)?[0-9]{0,3}=?[a-z0-9:;|\\[\\]=]{0,30}", 0..6)) {
+    fn no_text_panics(
+        lines in proptest::collection::vec(
+            "(server\\.)?[0-9]{0,3}=?[a-z0-9:;|\\[\\]=]{0,30}", 0..6,
+        ),
+    ) {
         let _ = Verifier::parse(lines.join("\n").as_bytes());
     }
 }

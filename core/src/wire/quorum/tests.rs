@@ -208,7 +208,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..120), length in -3..90i32) {
+    fn no_bytes_panic(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..120), length in -3..90i32,
+    ) {
         let _ = QuorumPacket::decode(&bytes);
         if bytes.len() >= 16 {
             bytes[..4].copy_from_slice(&1i32.to_be_bytes());

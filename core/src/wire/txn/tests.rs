@@ -251,7 +251,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in -12..22i32) {
+    fn no_bytes_panic(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in -12..22i32,
+    ) {
         let _ = TxnRecord::decode(&bytes);
         if bytes.len() >= TxnHeader::BYTES {
             bytes[28..32].copy_from_slice(&kind.to_be_bytes());
