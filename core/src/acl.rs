@@ -61,9 +61,13 @@ fn matches(entry: &Id, who: &Id) -> bool {
 /// identity, and a list that grows beyond [`ACL_BYTES_MAX`].
 pub fn resolve(requested: &[Acl], identities: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
     let mut seen = BTreeSet::new();
+    let mut is_first = |entry| requested.len() == 1 || seen.insert(entry);
     let mut resolved = Vec::new();
     let mut room = ACL_BYTES_MAX;
-    for entry in requested.iter().filter(|entry| seen.insert(*entry)) {
+    for entry in requested {
+        if !is_first(entry) {
+            continue;
+        }
         let before = resolved.len();
         if entry.id.scheme == AUTH {
             let proven = identities.iter().filter(|who| who.scheme == DIGEST);

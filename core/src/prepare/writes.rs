@@ -164,14 +164,12 @@ impl<'a> Writer<'_, 'a> {
     /// A node goes, its parent notes when. The count of creates stays.
     fn remove(&mut self, path: &str, parent_path: &str) {
         self.changes.put(self.db, path, None);
-        let mut parent = self
-            .changes
-            .get(self.db, parent_path)
-            .expect("a node has a parent");
-        parent.children = parent
-            .children
-            .checked_sub(1)
-            .expect("a parent counts its children");
+        // Only a damaged or foreign snapshot has ephemerals below ephemerals: when their session
+        // closes, the upper one takes the lower one along.
+        let Some(mut parent) = self.changes.get(self.db, parent_path) else {
+            return;
+        };
+        parent.children = parent.children.saturating_sub(1);
         parent.stat.pzxid = self.ask.zxid.0;
         self.changes.put(self.db, parent_path, Some(parent));
     }

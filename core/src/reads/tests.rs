@@ -7,13 +7,11 @@ use crate::prepare::lab::{Lab, OTHER, SESSION};
 use crate::wire::client::Reply;
 use crate::wire::records::Stat;
 
+/// The reply's body or an error, and the watch that is left.
+type Answered = (Result<Vec<u8>, i32>, Option<(WatchKind, String)>);
+
 /// Answers for a connection with these identities; the reply's body or the error.
-fn read_as(
-    lab: &Lab,
-    identities: &[Id],
-    op: i32,
-    body: &[u8],
-) -> (Result<Vec<u8>, i32>, Option<(WatchKind, String)>) {
+fn read_as(lab: &Lab, identities: &[Id], op: i32, body: &[u8]) -> Answered {
     let mut out = vec![0xee];
     let answer = answer(
         &lab.db,
@@ -34,7 +32,7 @@ fn read_as(
     (answer.result.map(|()| out).map_err(ErrorCode::code), watch)
 }
 
-fn read(lab: &Lab, request: &Request<'_>) -> (Result<Vec<u8>, i32>, Option<(WatchKind, String)>) {
+fn read(lab: &Lab, request: &Request<'_>) -> Answered {
     let mut body = Vec::new();
     request.encode(&mut body);
     read_as(lab, &lab.identities, request.op(), &body)

@@ -281,3 +281,41 @@ fn the_sweeper_deletes_childless_nodes_that_no_session_owns() {
     lab.apply_all();
     assert!(!lab.has("/k"));
 }
+
+#[test]
+fn a_foreign_ephemeral_with_ephemeral_children_goes_without_a_panic() {
+    let mut lab = Lab::new();
+    for (path, mode) in [
+        ("/e", CreateMode::Ephemeral),
+        ("/e/c", CreateMode::Ephemeral),
+    ] {
+        lab.zxid = lab.zxid.next();
+        let header = TxnHeader {
+            session: SESSION,
+            cxid: 1,
+            zxid: lab.zxid,
+            time: WallMs(1),
+            kind: op::CREATE,
+        };
+        let acl = [Acl::world(perms::ALL)].into();
+        let path = path.into();
+        let txn = Txn::Create {
+            path,
+            data: None,
+            acl,
+            mode,
+            parent_cversion: -1,
+        };
+        lab.db.apply(
+            &TxnRecord {
+                header,
+                txn,
+                digest: None,
+            },
+            &mut Vec::new(),
+        );
+    }
+    lab.propose_bytes(op::CLOSE_SESSION, &[]);
+    lab.apply_all();
+    assert!(!lab.has("/e") && !lab.has("/e/c"));
+}
