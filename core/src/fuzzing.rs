@@ -4,8 +4,17 @@
 //! Each takes any bytes and panics if a decoder breaks its word: what it accepts must be what it
 //! writes again, and what it measures must be what it reads.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
+use crate::database::{Database, Walked};
+use crate::ids::Zxid;
+use crate::mutants::Mutants;
+use crate::recovery::Recovery;
+use crate::snapshot::SnapshotLoader;
+use crate::tree::digest;
 use crate::wire::client::{ConnectRequest, Reply, Request, RequestHeader, measure_frame};
 use crate::wire::election::{self, InitialMessage, Notification, Verifier};
 use crate::wire::jute::{DecodeError, Reader};
@@ -104,6 +113,55 @@ pub fn txn_record(bytes: &[u8]) {
     assert_eq!(TxnRecord::decode(&again), Ok(record));
 }
 
+/// The digest is kept by differences; it must be what the whole tree sums up to.
+fn check_digest(database: &Database) {
+    let mut sum = 0_u64;
+    let mut open = Vec::from([String::new()]);
+    while let Some(path) = open.pop() {
+        let node = database.tree().get(&path).expect("listed by its parent");
+        sum = sum.wrapping_add(digest::of(&path, node.data(), node.stored()));
+        open.extend(node.children().map(|name| alloc::format!("{path}/{name}")));
+    }
+    assert_eq!(database.digest(), sum);
+}
+
+/// A snapshot between file header and trailers, cut in two at the place that the first byte says.
+pub fn snapshot(bytes: &[u8]) {
+    let Some((cut, body)) = bytes.split_first() else {
+        return;
+    };
+    let (front, back) = body.split_at(body.len().min(usize::from(*cut)));
+    let mut loader = SnapshotLoader::new(1, Mutants::NONE);
+    let fed = loader.feed(front).and_then(|_| loader.feed(back));
+    let Ok(mut database) = fed.and_then(|_| loader.finish(Zxid::ZERO)) else {
+        return;
+    };
+    check_digest(&database);
+    let mut again = Vec::new();
+    let walk = database.begin_walk();
+    while database.walk(walk, 64, &mut again) == Walked::More {}
+    let mut loader = SnapshotLoader::new(2, Mutants::NONE);
+    assert_eq!(loader.feed(&again), Ok(again.len()));
+    let loaded = loader.finish(Zxid::ZERO).expect("a walk came to its end");
+    assert_eq!(loaded.digest(), database.digest());
+    assert_eq!(loaded.tree().node_count(), database.tree().node_count());
+    assert_eq!(loaded.sessions(), database.sessions());
+}
+
+/// A transaction log: records, each behind one byte with its length.
+pub fn history(bytes: &[u8]) {
+    let mut recovery = Recovery::fresh(1, Mutants::NONE);
+    let mut rest = bytes;
+    while let Some((length, behind)) = rest.split_first() {
+        let (record, behind) = behind.split_at(behind.len().min(usize::from(*length)));
+        let before = recovery.zxid();
+        let refused = recovery.replay(Bytes::copy_from_slice(record)).is_err();
+        assert!(recovery.zxid() >= before && !(refused && recovery.zxid() > before));
+        rest = behind;
+    }
+    check_digest(recovery.database());
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,6 +175,8 @@ mod tests {
             quorum_packet(&bytes);
             notification(&bytes);
             txn_record(&bytes);
+            snapshot(&bytes);
+            history(&bytes);
         }
 
         #[test]
@@ -125,6 +185,8 @@ mod tests {
             quorum_packet(&bytes);
             notification(&bytes);
             txn_record(&bytes);
+            snapshot(&bytes);
+            history(&bytes);
         }
     }
 }

@@ -480,4 +480,25 @@ proptest! {
         }
         assert_same(&database, &model);
     }
+
+    #[test]
+    fn damaged_histories_never_panic(
+        history in any_history(12),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+    ) {
+        let mut bytes = Vec::new();
+        for record in &history {
+            let at = bytes.len();
+            bytes.push(0);
+            record.encode(&mut bytes);
+            bytes[at] = u8::try_from(bytes.len() - at - 1).unwrap_or(u8::MAX);
+        }
+        for (at, byte) in damage {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        crate::fuzzing::history(&bytes);
+    }
 }
