@@ -65,8 +65,9 @@ pub enum WriteOp {
     /// Drop every transaction after this zxid, and every snapshot that may hold one; then read the
     /// directory again and answer `Input::Reloaded`.
     Truncate { after: Zxid },
-    /// A snapshot that replaces everything: at `Begin` the log loses all after its zxid, at `End`
-    /// the file is synced and takes its name.
+    /// A snapshot that replaces everything. Until `End` the old state stays; at `End` the log loses
+    /// all after the snapshot's zxid, the file is synced and takes its name, and older snapshots
+    /// and logs go. No append between `Begin` and `End`.
     Install(SnapshotStep),
 }
 

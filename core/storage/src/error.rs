@@ -34,6 +34,8 @@ pub enum StorageError {
     Inconsistent { problem: String, cure: String },
     /// The history can not be cut there: why.
     TruncateImpossible { after: Zxid, reason: String },
+    /// An earlier write or sync failed, so nothing is known about what is on disk.
+    FailedBefore,
 }
 
 impl StorageError {
@@ -72,6 +74,7 @@ impl fmt::Display for StorageError {
             Self::TruncateImpossible { after, reason } => {
                 write!(f, "the history can not be cut after {after}: {reason}")
             }
+            Self::FailedBefore => f.write_str("an earlier write failed: restart the server"),
         }
     }
 }
@@ -80,9 +83,10 @@ impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::Damaged { .. } | Self::Inconsistent { .. } | Self::TruncateImpossible { .. } => {
-                None
-            }
+            Self::Damaged { .. }
+            | Self::Inconsistent { .. }
+            | Self::TruncateImpossible { .. }
+            | Self::FailedBefore => None,
         }
     }
 }

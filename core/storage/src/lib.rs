@@ -1,10 +1,28 @@
 //! ZooKeeper's data directory: transaction logs, snapshots and epoch files, byte for byte, over
 //! any [`Files`].
+//!
+//! [`Store`] writes what the machine asks for and recovers it after any crash. It is the same code
+//! on a real disk ([`RealFiles`]) and on one that forgets ([`mem::MemFiles`]).
+mod checksum;
+mod cut;
+mod epochs;
 mod error;
 mod files;
+mod log_format;
+mod log_reader;
+mod log_writer;
 pub mod mem;
+mod names;
+mod purge;
 mod real;
+mod recover;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod tests;
 
 pub use error::StorageError;
 pub use files::{Dir, Files};
+pub use names::BACKGROUND_TMP;
 pub use real::{LOCK_NAME, RealFiles};
+pub use store::{Options, Performed, Store};

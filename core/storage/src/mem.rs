@@ -353,17 +353,21 @@ impl MemFiles {
         directory.pending.push(op);
     }
 
-    /// Drops contents that no name, stable or visible, leads to.
+    /// Drops contents that no name leads to: stable, visible, or in between.
     fn forget_unnamed(&mut self) {
-        let named = |inode: &u64| {
-            self.directories.iter().any(|d| {
-                d.stable.values().any(|i| i == inode) || d.visible.values().any(|i| i == inode)
-            })
-        };
-        let gone: Vec<u64> = self.inodes.keys().filter(|i| !named(i)).copied().collect();
-        for inode in gone {
-            self.inodes.remove(&inode);
-        }
+        let directories = &self.directories;
+        self.inodes
+            .retain(|inode, _| directories.iter().any(|d| d.leads_to(*inode)));
+    }
+}
+
+impl Directory {
+    /// May a name lead there, whatever a crash keeps?
+    fn leads_to(&self, inode: u64) -> bool {
+        let made = |op: &NameOp| matches!(op, NameOp::Create { inode: i, .. } if *i == inode);
+        self.stable.values().any(|i| *i == inode)
+            || self.visible.values().any(|i| *i == inode)
+            || self.pending.iter().any(made)
     }
 }
 

@@ -1,0 +1,49 @@
+//! Removes snapshots and logs that recovery does not need any more.
+
+use std::collections::BTreeSet;
+
+use crate::cut::remove_all;
+use crate::error::StorageError;
+use crate::files::{Dir, Files};
+use crate::recover::inventory;
+use crate::snapshot::looks_finished;
+
+/// Keeps the newest `retain` snapshots that are whole (ZOOKEEPER-3231), and every log file that may
+/// hold a transaction after the oldest of them: also the one that begins at or before its zxid
+/// (ZOOKEEPER-2574). `unusable` are known not to be whole. Snapshots go before the logs that they
+/// would need.
+pub(crate) fn purge<F: Files>(
+    files: &mut F,
+    retain: usize,
+    unusable: &BTreeSet<String>,
+) -> Result<(), StorageError> {
+    assert!(retain > 0, "no snapshot would be left");
+    let found = inventory(files)?;
+    let mut whole = Vec::new();
+    for (zxid, name) in &found.snapshots {
+        if !unusable.contains(name) && looks_finished(files, name)? {
+            whole.push(*zxid);
+        }
+        if whole.len() == retain {
+            break;
+        }
+    }
+    let Some(oldest) = whole.last().copied().filter(|_| whole.len() == retain) else {
+        return Ok(());
+    };
+    let snapshots = found.snapshots.iter().chain(&found.compressed);
+    let old: Vec<&String> = snapshots
+        .filter(|(zxid, _)| *zxid < oldest)
+        .map(|(_, name)| name)
+        .collect();
+    remove_all(files, Dir::Snapshots, old.into_iter().rev())?;
+    let keep = found
+        .logs
+        .partition_point(|log| log.first <= oldest)
+        .saturating_sub(1);
+    remove_all(
+        files,
+        Dir::Logs,
+        found.logs[..keep].iter().map(|log| &log.name),
+    )
+}

@@ -1,0 +1,483 @@
+//! Random lives of a server with power losses between and inside all steps: the directory is
+//! always loadable, holds all that was synced and nothing that was never written.
+
+use std::io;
+
+use vivarium_core::boundary::{SnapshotStep, WriteOp};
+use vivarium_core::ids::{Epoch, Zxid};
+
+use super::{History, OPTIONS, assert_state, database_of, record, snapshot_steps, z};
+use crate::mem::{Choice, MemFiles};
+use crate::{Dir, Files, Options, Performed, StorageError, Store};
+
+/// Same numbers for the same seed.
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ (x >> 31)) % n
+    }
+}
+
+/// Files that stop working after some number of changes: the moment of a crash.
+struct Fuse {
+    files: MemFiles,
+    changes_left: Option<u64>,
+}
+
+impl Fuse {
+    fn burn(&mut self) -> io::Result<()> {
+        match &mut self.changes_left {
+            Some(0) => Err(io::Error::other("the power is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Files for Fuse {
+    fn list(&self, dir: Dir) -> io::Result<Vec<String>> {
+        self.files.list(dir)
+    }
+    fn len(&self, dir: Dir, name: &str) -> io::Result<u64> {
+        self.files.len(dir, name)
+    }
+    fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.files.read_at(dir, name, offset, buf)
+    }
+    fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.burn()?;
+        self.files.write_at(dir, name, offset, bytes)
+    }
+    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()> {
+        self.burn()?;
+        self.files.set_len(dir, name, len)
+    }
+    fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {
+        self.burn()?;
+        self.files.sync(dir, name)
+    }
+    fn sync_dir(&mut self, dir: Dir) -> io::Result<()> {
+        self.burn()?;
+        self.files.sync_dir(dir)
+    }
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> io::Result<()> {
+        self.burn()?;
+        self.files.rename(dir, from, to)
+    }
+    fn remove(&mut self, dir: Dir, name: &str) -> io::Result<()> {
+        self.burn()?;
+        self.files.remove(dir, name)
+    }
+}
+
+/// A state that the directory may hold after a crash: some beginning of `history`, at least `sure`
+/// transactions of it, with one of the epochs.
+#[derive(Clone, Debug)]
+struct May {
+    history: History,
+    sure: usize,
+    accepted: (Epoch, Epoch),
+    current: (Epoch, Epoch),
+}
+
+/// A server's life as it should be.
+struct Life {
+    rng: Rng,
+    store: Option<Store<Fuse>>,
+    history: History,
+    synced: usize,
+    accepted: Epoch,
+    current: Epoch,
+    /// Of the newest snapshot, which promises its history even where the log was not synced.
+    background: Vec<SnapshotStep>,
+    /// What an install that is under way will make of the history.
+    target: Option<History>,
+    mark: u8,
+    crashes: u32,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let files = Fuse {
+            files: MemFiles::new(),
+            changes_left: None,
+        };
+        let (store, _) = Store::open(files, OPTIONS).expect("opened");
+        Self {
+            rng: Rng(seed),
+            store: Some(store),
+            history: Vec::new(),
+            synced: 0,
+            accepted: Epoch(0),
+            current: Epoch(0),
+            background: Vec::new(),
+            target: None,
+            mark: 0,
+            crashes: 0,
+        }
+    }
+
+    fn store(&mut self) -> &mut Store<Fuse> {
+        self.store.as_mut().expect("open")
+    }
+
+    fn last(&self) -> Zxid {
+        self.history.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    fn now(&self) -> May {
+        May {
+            history: self.history.clone(),
+            sure: self.synced,
+            accepted: (self.accepted, self.accepted),
+            current: (self.current, self.current),
+        }
+    }
+
+    fn next_record(&mut self) -> (Zxid, bytes::Bytes) {
+        let last = self.last();
+        let zxid = if self.current > last.epoch() {
+            z(self.current.0, 1)
+        } else {
+            last.next()
+        };
+        let len = if self.rng.below(8) == 0 {
+            3000
+        } else {
+            20 + self.rng.below(300)
+        };
+        self.mark = self.mark.wrapping_add(1);
+        (zxid, record(zxid, len as usize, self.mark))
+    }
+
+    /// One operation; in a crash it may burn out half way. Gives the states that are possible then.
+    fn step(&mut self) -> (Result<(), StorageError>, May, May) {
+        let before = self.now();
+        let choice = self.rng.below(20);
+        let result = match choice {
+            0..=7 => self.append(),
+            8..=11 => self.sync(),
+            12 => self.promise(),
+            13 => self.enter(),
+            14 => self.truncate(),
+            15 => self.install(),
+            _ => self.snapshot(),
+        };
+        (result, before, self.now())
+    }
+
+    fn append(&mut self) -> Result<(), StorageError> {
+        for _ in 0..=self.rng.below(5) {
+            let (zxid, record) = self.next_record();
+            let op = WriteOp::Append {
+                zxid,
+                record: record.clone(),
+            };
+            self.history.push((zxid, record));
+            assert_eq!(self.store().perform(&op)?, Performed::Done);
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.store().sync()?;
+        self.synced = self.history.len();
+        Ok(())
+    }
+
+    fn promise(&mut self) -> Result<(), StorageError> {
+        self.accepted = Epoch(self.accepted.0 + 1 + self.rng.below(2) as i64);
+        let op = WriteOp::AcceptedEpoch(self.accepted);
+        assert_eq!(self.store().perform(&op)?, Performed::Done);
+        self.synced = self.history.len();
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<(), StorageError> {
+        self.current = self.accepted;
+        let op = WriteOp::CurrentEpoch(self.current);
+        assert_eq!(self.store().perform(&op)?, Performed::Done);
+        self.synced = self.history.len();
+        Ok(())
+    }
+
+    fn truncate(&mut self) -> Result<(), StorageError> {
+        let keep = self.rng.below(self.history.len() as u64 + 1) as usize;
+        let after = keep
+            .checked_sub(1)
+            .map_or(Zxid::ZERO, |at| self.history[at].0);
+        self.background.clear();
+        let op = WriteOp::Truncate { after };
+        match self.store().perform(&op) {
+            Ok(Performed::Reload) => {}
+            Ok(Performed::Done) => panic!("a truncation asks for a reload"),
+            // No effect but that all is synced; the store is of no use any more.
+            Err(StorageError::TruncateImpossible { .. }) => {
+                self.synced = self.history.len();
+                return self.kill();
+            }
+            Err(e) => {
+                self.history.truncate(keep);
+                self.synced = self.synced.min(keep);
+                return Err(e);
+            }
+        }
+        self.history.truncate(keep);
+        self.synced = keep;
+        let state = self.store().reload()?;
+        assert_state(&state.database, &self.history);
+        Ok(())
+    }
+
+    /// A leader of a later epoch sends its state: some of this history, and its own.
+    fn install(&mut self) -> Result<(), StorageError> {
+        if self.accepted <= self.current.max(self.last().epoch()) {
+            self.promise()?;
+        }
+        let mut history = self.history.clone();
+        history.truncate(self.rng.below(history.len() as u64 + 1) as usize);
+        for n in 1..=self.rng.below(4) as u32 {
+            self.mark = self.mark.wrapping_add(1);
+            history.push((
+                z(self.accepted.0, n),
+                record(z(self.accepted.0, n), 30, self.mark),
+            ));
+        }
+        self.background.clear();
+        let mut steps = snapshot_steps(&history, 200);
+        if self.rng.below(4) == 0 {
+            steps.pop();
+            steps.push(SnapshotStep::Abandon);
+            history = self.history.clone();
+        }
+        self.target = Some(history.clone());
+        for step in steps {
+            let performed = self.store().perform(&WriteOp::Install(step))?;
+            assert_eq!(performed, Performed::Done);
+            self.synced = self.history.len();
+        }
+        self.target = None;
+        self.history = history;
+        self.synced = self.history.len();
+        Ok(())
+    }
+
+    /// Begins a background snapshot, or does some of its steps.
+    fn snapshot(&mut self) -> Result<(), StorageError> {
+        if self.background.is_empty() {
+            let mut steps = snapshot_steps(&self.history, 300);
+            steps.reverse();
+            self.background = steps;
+        }
+        for _ in 0..=self.rng.below(4) {
+            if let Some(step) = self.background.pop() {
+                self.store().snapshot_step(&step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The process dies, the machine lives: the page cache is there for the next process.
+    fn kill(&mut self) -> Result<(), StorageError> {
+        let mut files = self.store.take().expect("open").into_files();
+        files.changes_left = None;
+        self.come_back(files, &[self.now()])
+    }
+
+    fn crash(&mut self, allowed: &[May]) {
+        self.crashes += 1;
+        let mut files = self.store.take().expect("open").into_files().files;
+        let style = self.rng.below(4);
+        let rng = &mut self.rng;
+        files.crash(|choice, below| match (style, choice) {
+            (0, _) => 0,
+            (1, _) => below - 1,
+            (2, Choice::Manner(..)) => 0,
+            _ => rng.below(below),
+        });
+        // The start may be cut off by the next power loss, too.
+        let mut files = Fuse {
+            files,
+            changes_left: None,
+        };
+        if self.rng.below(3) == 0 {
+            let mut half = files;
+            half.changes_left = Some(self.rng.below(12));
+            let mut copy = half.files.clone();
+            let _ = Store::open(half, OPTIONS);
+            copy = self.half_opened(copy);
+            files = Fuse {
+                files: copy,
+                changes_left: None,
+            };
+        }
+        self.come_back(files, allowed)
+            .expect("the directory is loadable");
+    }
+
+    /// What a start that loses power on its way leaves.
+    fn half_opened(&mut self, files: MemFiles) -> MemFiles {
+        let shared = std::rc::Rc::new(std::cell::RefCell::new(Fuse {
+            files,
+            changes_left: Some(self.rng.below(12)),
+        }));
+        let _ = Store::open(Shared(shared.clone()), OPTIONS);
+        let mut files = shared.borrow().files.clone();
+        files.crash(|_, below| self.rng.below(below));
+        files
+    }
+
+    fn come_back(&mut self, files: Fuse, allowed: &[May]) -> Result<(), StorageError> {
+        let (store, state) = Store::open(files, OPTIONS)?;
+        let last = state.database.applied();
+        let digest = state.database.digest();
+        let fits = |may: &&May| {
+            let n = may.history.partition_point(|(zxid, _)| *zxid <= last);
+            let epochs = [may.current.0, may.current.1, last.epoch()];
+            n >= may.sure
+                && n.checked_sub(1).map_or(Zxid::ZERO, |at| may.history[at].0) == last
+                && database_of(&may.history[..n]).digest() == digest
+                && (state.accepted == may.accepted.0 || state.accepted == may.accepted.1)
+                && epochs.contains(&state.current)
+                && state.current >= may.current.0.min(may.current.1)
+        };
+        let Some(may) = allowed.iter().find(fits) else {
+            panic!(
+                "{last} with epochs {} and {} is none of {:?}",
+                state.accepted,
+                state.current,
+                allowed
+                    .iter()
+                    .map(|m| (m.sure, m.history.iter().map(|h| h.0).collect::<Vec<_>>()))
+                    .collect::<Vec<_>>()
+            );
+        };
+        let n = may.history.partition_point(|(zxid, _)| *zxid <= last);
+        self.history = may.history[..n].to_vec();
+        self.synced = n;
+        self.accepted = state.accepted;
+        self.current = state.current;
+        self.background.clear();
+        self.store = Some(store);
+        Ok(())
+    }
+}
+
+/// A store's files that the test keeps a hand on.
+struct Shared(std::rc::Rc<std::cell::RefCell<Fuse>>);
+
+impl Files for Shared {
+    fn list(&self, dir: Dir) -> io::Result<Vec<String>> {
+        self.0.borrow().list(dir)
+    }
+    fn len(&self, dir: Dir, name: &str) -> io::Result<u64> {
+        self.0.borrow().len(dir, name)
+    }
+    fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow().read_at(dir, name, offset, buf)
+    }
+    fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.borrow_mut().write_at(dir, name, offset, bytes)
+    }
+    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()> {
+        self.0.borrow_mut().set_len(dir, name, len)
+    }
+    fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {
+        self.0.borrow_mut().sync(dir, name)
+    }
+    fn sync_dir(&mut self, dir: Dir) -> io::Result<()> {
+        self.0.borrow_mut().sync_dir(dir)
+    }
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> io::Result<()> {
+        self.0.borrow_mut().rename(dir, from, to)
+    }
+    fn remove(&mut self, dir: Dir, name: &str) -> io::Result<()> {
+        self.0.borrow_mut().remove(dir, name)
+    }
+}
+
+fn live(seed: u64, steps: u32) -> u32 {
+    let mut life = Life::new(seed);
+    for _ in 0..steps {
+        match life.rng.below(12) {
+            0 => power_fails_inside(&mut life),
+            1 => life.crash(&[life.now()]),
+            2 => life.kill().expect("the directory is loadable"),
+            _ => life.step().0.expect("nothing fails"),
+        }
+    }
+    life.crash(&[life.now()]);
+    life.crashes
+}
+
+fn power_fails_inside(life: &mut Life) {
+    life.store().files_mut().changes_left = Some(life.rng.below(30));
+    let (result, mut before, mut after) = life.step();
+    if result.is_ok() {
+        return life.crash(&[life.now()]);
+    }
+    // Epochs may be the old or the new; what is sure is sure in both.
+    before.accepted.1 = after.accepted.1;
+    before.current.1 = after.current.1;
+    after.accepted.0 = before.accepted.0;
+    after.current.0 = before.current.0;
+    after.sure = after.sure.min(before.sure);
+    // A truncation may have come half way.
+    if after.history.len() < before.history.len() {
+        before.sure = before.sure.min(after.history.len());
+    }
+    let mut allowed = vec![after, before.clone()];
+    // An install drops the end that the leader never had before it takes over.
+    if let Some(target) = life.target.take() {
+        let last = target.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+        let kept = before.history.partition_point(|(zxid, _)| *zxid <= last);
+        for may in &mut allowed {
+            may.sure = may.sure.min(kept);
+        }
+        allowed.push(May {
+            sure: target.len(),
+            history: target,
+            ..before
+        });
+    }
+    life.crash(&allowed);
+}
+
+#[test]
+fn any_crash_leaves_what_was_synced_and_nothing_else() {
+    let mut crashes = 0;
+    for seed in 0..600 {
+        let outcome = std::panic::catch_unwind(|| live(seed, 60));
+        match outcome {
+            Ok(n) => crashes += n,
+            Err(_) => panic!("life {seed} ended badly"),
+        }
+    }
+    assert!(crashes > 2_000, "{crashes} crashes say little");
+}
+
+#[test]
+fn a_failed_sync_is_never_forgotten() {
+    let files = Fuse {
+        files: MemFiles::new(),
+        changes_left: None,
+    };
+    let (mut store, _) = Store::open(files, Options { ..OPTIONS }).expect("opened");
+    super::append(&mut store, &super::records(0, 1, 2));
+    store.files_mut().changes_left = Some(0);
+    assert!(matches!(store.sync(), Err(StorageError::Io { .. })));
+    store.files_mut().changes_left = None;
+    assert!(matches!(store.sync(), Err(StorageError::FailedBefore)));
+    let step = SnapshotStep::Begin { zxid: Zxid::ZERO };
+    assert!(matches!(
+        store.snapshot_step(&step),
+        Err(StorageError::FailedBefore)
+    ));
+}
