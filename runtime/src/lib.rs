@@ -1,2 +1,10 @@
-//! The Vivarium server around the machine of `vivarium-core`.
+//! The Vivarium server around the machine of `vivarium-core`: configuration, sockets, files, the
+//! operator's words and the command line. Decides nothing about the protocol.
+
+pub mod cli;
 pub mod config;
+pub mod driver;
+pub mod exit;
+mod port_owner;
+pub mod version;
+mod words;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `vivarium`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vivarium::cli::main().into()
+}

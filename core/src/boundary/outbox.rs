@@ -50,7 +50,8 @@ impl Outbox {
         self.arena.clear();
     }
 
-    pub(crate) fn push(&mut self, action: Action) {
+    /// For the machine, and for what stands in for it in a driver's tests.
+    pub fn push(&mut self, action: Action) {
         self.actions.push(action);
     }
 
@@ -72,8 +73,8 @@ impl Outbox {
         }
     }
 
-    /// Writes bytes into the arena and tells where they are.
-    pub(crate) fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Span {
+    /// Writes bytes into the arena and tells where they are. For whoever may `push`.
+    pub fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Span {
         let start = self.arena.len();
         fill(&mut self.arena);
         assert!(

@@ -35,6 +35,7 @@ pub(super) struct RawConfig {
     pub max_session_timeout: Option<Lined<i64>>,
     pub peer_type: Option<Lined<LearnerType>>,
     pub snap_count: Option<Lined<u32>>,
+    pub snap_retain: Option<Lined<u32>>,
     pub whitelist: Option<Lined<String>>,
     pub standalone_enabled: Option<Lined<bool>>,
     pub listen_on_all: Option<Lined<bool>>,
@@ -57,10 +58,9 @@ impl RawConfig {
                 repeated(before, property, warnings)?;
             }
         }
-        let mut last: Vec<&Property> = seen.into_values().collect();
-        last.sort_by_key(|p| p.line);
-        let has_data_dir = last.iter().any(|p| p.key == "dataDir");
-        for property in last {
+        // A value that a later line replaces is read as well: what is wrong there was meant too.
+        let has_data_dir = seen.contains_key("dataDir");
+        for property in properties {
             if admit(property, warnings)? {
                 raw.take(property, has_data_dir, warnings)
                     .map_err(|text| Complaint::at(property.line, text))?;
@@ -129,7 +129,7 @@ impl RawConfig {
             }
             "standaloneEnabled" => self.standalone_enabled = Some(boolean(p)?),
             "quorumListenOnAllIPs" => self.listen_on_all = Some(boolean(p)?),
-            "autopurge.snapRetainCount" => drop(number::<u32>(p)?),
+            "autopurge.snapRetainCount" => self.snap_retain = Some(number(p)?),
             "autopurge.purgeInterval" => purge_interval(p, warnings)?,
             key => {
                 let id = key
@@ -269,7 +269,7 @@ fn purge_interval(p: &Property, warnings: &mut Vec<String>) -> Result<(), String
     };
     if interval > 0 {
         warnings.push(format!(
-            "line {}: {} has no effect: old snapshots and logs are never removed",
+            "line {}: {} has no effect: old files are removed after each snapshot",
             p.line, p.key
         ));
     }

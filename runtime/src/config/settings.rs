@@ -18,6 +18,8 @@ use super::server_line::{Endpoint, ServerLine, is_wildcard, unbracket};
 const TICK_MS_DEFAULT: u64 = 3_000;
 const MAX_CLIENT_CONNECTIONS_DEFAULT: u32 = 60;
 const SNAP_COUNT_DEFAULT: u32 = 100_000;
+/// And its least: fewer are raised to it.
+const SNAP_RETAIN_DEFAULT: u32 = 3;
 
 /// The words that may be asked for, in the order in which they are documented.
 pub const WORDS: [(&str, FourLetterWord); 6] = [
@@ -44,6 +46,8 @@ pub struct Settings {
     pub session_timeout_min: Duration,
     pub session_timeout_max: Duration,
     pub snap_count: u32,
+    /// Snapshots that are kept, with the logs after the oldest of them.
+    pub snap_retain: usize,
     /// Snapshots, epochs, `myid`.
     pub data_dir: PathBuf,
     /// Transaction logs; often the same.
@@ -70,6 +74,7 @@ impl Settings {
             session_timeout_min: 2 * tick,
             session_timeout_max: 20 * tick,
             snap_count: SNAP_COUNT_DEFAULT,
+            snap_retain: SNAP_RETAIN_DEFAULT as usize,
             data_dir: PathBuf::from("./vivarium-data"),
             log_dir: PathBuf::from("./vivarium-data"),
             client: Endpoint {
@@ -136,6 +141,11 @@ impl Settings {
                 .snap_count
                 .as_ref()
                 .map_or(SNAP_COUNT_DEFAULT, |c| c.value.max(2)),
+            snap_retain: raw
+                .snap_retain
+                .as_ref()
+                .map_or(0, |c| c.value)
+                .max(SNAP_RETAIN_DEFAULT) as usize,
             data_dir,
             log_dir,
             client: client_endpoint(raw, mine)?,

@@ -140,6 +140,10 @@ fn refusals_name_the_line() {
             "line 5: clientPort `99999` is not a number from 1 to 65535",
         ),
         (
+            "dataDir=/d\nclientPort=70000\nclientPort=2181\n",
+            "line 2: clientPort `70000` is not a number from 1 to 65535",
+        ),
+        (
             "dataDir=/d\nclientPortAddress=::1\n",
             "line 2: clientPortAddress is set, but not clientPort",
         ),

@@ -1,0 +1,205 @@
+//! Words and levels for what the machine reports: every reason and event has its own sentence.
+
+use tracing::Level;
+use vivarium_core::boundary::{CloseReason, Event, Fault, Whom};
+
+use crate::exit::Exit;
+
+/// How loud, and what to say, when a connection is closed.
+pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
+    use CloseReason as R;
+    let (level, text): (Level, &str) = match why {
+        R::FrameLength(n) => {
+            return (
+                Level::WARN,
+                format!("a frame of {n} bytes: longer than allowed, or negative"),
+            );
+        }
+        R::FrameMalformed => (
+            Level::WARN,
+            "the bytes are no request of the client protocol",
+        ),
+        R::OperationUnknown(op) => {
+            return (
+                Level::WARN,
+                format!("operation {op} is not one that a client may send"),
+            );
+        }
+        R::ClientAhead { seen, applied } => {
+            let text = format!(
+                "the client has seen zxid {seen}, this server only {applied}: it must try another"
+            );
+            return (Level::INFO, text);
+        }
+        R::SessionRefused(id) => {
+            return (
+                Level::INFO,
+                format!("session {id} is unknown, or its password is wrong"),
+            );
+        }
+        R::SessionClosed(id) => return (Level::DEBUG, format!("session {id} is closed")),
+        R::SessionMoved(id) => {
+            return (
+                Level::INFO,
+                format!("session {id} lives on another server now"),
+            );
+        }
+        R::SessionTakenOver(id) => {
+            return (
+                Level::INFO,
+                format!("session {id} came back on another connection"),
+            );
+        }
+        R::PeerMalformed(what) => {
+            return (Level::WARN, format!("no message between servers: {what}"));
+        }
+        R::PeerUnknown(id) => {
+            let text = format!("server {id} is not in this server's configuration");
+            return (Level::WARN, text);
+        }
+        R::PeerMisbehaved(rule) => return (Level::WARN, format!("broke the protocol: {rule}")),
+        R::NotServing => (Level::DEBUG, "not serving"),
+        R::AuthFailed => (Level::WARN, "authentication failed"),
+        R::Idle => (Level::DEBUG, "nothing was heard in time"),
+        R::Replaced => (
+            Level::DEBUG,
+            "a newer connection to the same server replaces this one",
+        ),
+        R::PeerDialsBack => (Level::DEBUG, "the server with the larger id dials back"),
+        R::PeerIsMe => (
+            Level::WARN,
+            "it claims this server's own id: is myid unique?",
+        ),
+        R::PeerAhead => (Level::WARN, "its history is newer than the leader's"),
+        R::PeerTimeout => (Level::WARN, "it was silent for too long"),
+        R::PeerSlow => (Level::WARN, "it does not read fast enough"),
+        R::RoleLeft => (Level::DEBUG, "this server changed its role"),
+        R::Stopping => (Level::DEBUG, "this server stops"),
+    };
+    (level, text.to_owned())
+}
+
+/// Logs the end of a connection. `address` is unknown when the other side was faster.
+pub(super) fn log_close(whom: Whom, port: &str, address: &str, why: &CloseReason) {
+    let (level, text) = close_reason(why);
+    let reason = reason_name(why);
+    // The macros need their level at compile time.
+    match level {
+        Level::WARN => tracing::warn!(?whom, port, address, reason, "closed: {text}"),
+        Level::INFO => tracing::info!(?whom, port, address, reason, "closed: {text}"),
+        _ => tracing::debug!(?whom, port, address, reason, "closed: {text}"),
+    }
+}
+
+/// The variant's name, for searching logs.
+fn reason_name(why: &CloseReason) -> String {
+    let debug = format!("{why:?}");
+    let end = debug
+        .find(|c: char| !c.is_ascii_alphanumeric())
+        .unwrap_or(debug.len());
+    debug[..end].to_owned()
+}
+
+pub(super) fn log_event(event: &Event) {
+    match event {
+        Event::Looking { round } => tracing::info!(round, "looking for a leader"),
+        Event::Leading { epoch } => tracing::info!(%epoch, "leading"),
+        Event::Following { leader } => tracing::info!(%leader, "following"),
+        Event::Observing { leader } => tracing::info!(%leader, "observing"),
+        Event::Serving { epoch, zxid } => tracing::info!(%epoch, %zxid, "serving clients"),
+        Event::Left { why } => tracing::warn!("left the role: {why}"),
+        Event::SyncChosen {
+            learner,
+            mode,
+            from,
+        } => {
+            tracing::info!(%learner, mode, %from, "synchronizing a learner");
+        }
+        Event::Synchronized { mode, zxid } => {
+            tracing::info!(mode, %zxid, "synchronized with the leader");
+        }
+        Event::SessionExpired { session } => tracing::info!(%session, "session expired"),
+        Event::DigestMismatch { zxid } => tracing::error!(
+            %zxid,
+            "the tree differs from the one that the leader had after this transaction"
+        ),
+        Event::SnapshotTaken { zxid } => tracing::info!(%zxid, "snapshot taken"),
+        Event::Note { text } => tracing::info!("{text}"),
+    }
+}
+
+/// The exit code and the last words of a node that can not go on.
+pub(super) fn fault(fault: &Fault) -> (Exit, String) {
+    match fault {
+        Fault::Disk => {
+            let text = "the disk refused a write; nothing acknowledged is lost. Look above for \
+                        the cause, and start again when it is cured";
+            (Exit::Failure, text.into())
+        }
+        Fault::CommitMismatch {
+            expected: Some(next),
+            committed,
+        } => {
+            let text = format!("the leader committed {committed}, but {next} is next here");
+            (Exit::UnmatchedCommit, text)
+        }
+        Fault::CommitMismatch {
+            expected: None,
+            committed,
+        } => {
+            let text = format!("the leader committed {committed}, which was never proposed here");
+            (Exit::UnmatchedCommit, text)
+        }
+        Fault::RecordUndecodable { zxid } => (
+            Exit::Failure,
+            format!("transaction {zxid} can not be decoded"),
+        ),
+        Fault::TruncateImpossible { after } => {
+            let text = format!(
+                "the leader wants the history cut after {after}, which this disk can not; move \
+                 version-2 away and start again: it is filled from the leader"
+            );
+            (Exit::Failure, text)
+        }
+        Fault::Stopped => (Exit::Success, "stopped".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vivarium_core::ids::{ServerId, Zxid};
+
+    use super::*;
+
+    #[test]
+    fn garbage_between_servers_is_loud_and_quiet_ends_are_quiet() {
+        let level = |why| close_reason(&why).0;
+        assert_eq!(level(CloseReason::PeerMalformed("x")), Level::WARN);
+        assert_eq!(level(CloseReason::PeerUnknown(ServerId(9))), Level::WARN);
+        assert_eq!(level(CloseReason::FrameLength(-1)), Level::WARN);
+        assert_eq!(level(CloseReason::Idle), Level::DEBUG);
+        assert_eq!(level(CloseReason::RoleLeft), Level::DEBUG);
+    }
+
+    #[test]
+    fn names_of_reasons() {
+        assert_eq!(reason_name(&CloseReason::FrameLength(-1)), "FrameLength");
+        let ahead = CloseReason::ClientAhead {
+            seen: Zxid(2),
+            applied: Zxid(1),
+        };
+        assert_eq!(reason_name(&ahead), "ClientAhead");
+        assert_eq!(reason_name(&CloseReason::Idle), "Idle");
+    }
+
+    #[test]
+    fn exit_codes() {
+        let mismatch = Fault::CommitMismatch {
+            expected: None,
+            committed: Zxid(1),
+        };
+        assert_eq!(fault(&mismatch).0, Exit::UnmatchedCommit);
+        assert_eq!(fault(&Fault::Disk).0, Exit::Failure);
+        assert_eq!(fault(&Fault::Stopped).0, Exit::Success);
+    }
+}

@@ -1,0 +1,429 @@
+//! The disk thread: takes everything that is queued, performs it, syncs once, reports. While one
+//! sync runs the next batch gathers, so the load itself sizes the batches.
+//!
+//! A background snapshot goes through the same directory, but its bytes are synced by a second
+//! thread before the step that would have to sync them: the log does not wait for them.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::UnboundedSender;
+use vivarium_core::boundary::{SnapshotStep, WriteOp};
+use vivarium_core::ids::WriteSeq;
+use vivarium_core::recovery::Recovered;
+
+/// Bytes of a background snapshot that may be unsynced before the next step waits.
+const SNAPSHOT_UNSYNCED_BYTES: usize = 8 << 20;
+
+/// The data directory, as the disk thread sees it. Errors are text for the operator.
+pub(super) trait Disk: Send + 'static {
+    /// Performs one write; stable only after the next `sync`. A truncation answers with the state
+    /// that was read again, and is stable itself.
+    fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String>;
+    fn sync(&mut self) -> Result<(), String>;
+    /// Performs one step of the background snapshot; it is stable when `End` returns.
+    fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String>;
+}
+
+/// Syncs what was written of the background snapshot, from another thread than the writer's.
+pub(super) trait Presync: Send + 'static {
+    fn presync(&mut self) -> Result<(), String>;
+}
+
+/// What a turn gives to the disk.
+#[derive(Debug)]
+pub(super) enum Job {
+    Write { seq: WriteSeq, op: WriteOp },
+    Snapshot(SnapshotStep),
+}
+
+/// What the disk answers.
+#[derive(Debug)]
+pub(super) enum Report {
+    Persisted {
+        upto: WriteSeq,
+    },
+    Reloaded {
+        seq: WriteSeq,
+        state: Box<Recovered>,
+    },
+    SnapshotStored {
+        ok: bool,
+    },
+    Failed {
+        upto: WriteSeq,
+    },
+}
+
+/// Jobs on their way to a thread.
+#[derive(Debug)]
+struct Mailbox<T> {
+    state: Mutex<(Vec<T>, bool)>,
+    news: Condvar,
+}
+
+impl<T> Mailbox<T> {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new((Vec::new(), false)),
+            news: Condvar::new(),
+        }
+    }
+
+    /// A thread that panicked ends the process anyway; its lock is no reason to panic again.
+    fn lock(&self) -> MutexGuard<'_, (Vec<T>, bool)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, job: T) {
+        self.lock().0.push(job);
+        self.news.notify_one();
+    }
+
+    /// Appends all of `jobs`.
+    fn put_all(&self, jobs: &mut Vec<T>) {
+        self.lock().0.append(jobs);
+        self.news.notify_one();
+    }
+
+    fn close(&self) {
+        self.lock().1 = true;
+        self.news.notify_one();
+    }
+
+    /// Waits for jobs and takes all of them into `jobs`; `false` when closed and empty.
+    fn take(&self, jobs: &mut Vec<T>) -> bool {
+        let waiting = |state: &mut (Vec<T>, bool)| state.0.is_empty() && !state.1;
+        let mut state = self
+            .news
+            .wait_while(self.lock(), waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut state.0, jobs);
+        !jobs.is_empty()
+    }
+}
+
+/// The driver's side of both threads.
+#[derive(Debug)]
+pub(super) struct DiskThreads {
+    jobs: Arc<Mailbox<Job>>,
+    steps: Arc<Mailbox<SnapshotStep>>,
+    writer: JoinHandle<()>,
+    presyncer: JoinHandle<()>,
+}
+
+impl DiskThreads {
+    /// Starts both threads; answers go to `reports`.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub(super) fn start(
+        disk: impl Disk,
+        presync: impl Presync,
+        reports: UnboundedSender<Report>,
+    ) -> std::io::Result<Self> {
+        let jobs = Arc::new(Mailbox::new());
+        let steps = Arc::new(Mailbox::new());
+        let (mailbox, to) = (jobs.clone(), reports.clone());
+        let writer = std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || run_writer(disk, &mailbox, &to))?;
+        let (mailbox, onward) = (steps.clone(), jobs.clone());
+        let presyncer = std::thread::Builder::new()
+            .name("presync".into())
+            .spawn(move || run_presyncer(presync, &mailbox, &onward, &reports))?;
+        Ok(Self {
+            jobs,
+            steps,
+            writer,
+            presyncer,
+        })
+    }
+
+    /// Queues writes in order; `jobs` is empty afterwards.
+    pub(super) fn write(&self, jobs: &mut Vec<Job>) {
+        if !jobs.is_empty() {
+            self.jobs.put_all(jobs);
+        }
+    }
+
+    pub(super) fn snapshot(&self, step: SnapshotStep) {
+        self.steps.put(step);
+    }
+
+    /// Waits until everything queued is performed and synced.
+    pub(super) fn finish(self) {
+        self.steps.close();
+        join(self.presyncer);
+        self.jobs.close();
+        join(self.writer);
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a disk thread panicked");
+    }
+}
+
+/// Sends a report. Nobody listens any more when the driver has ended: then nothing depends on it.
+fn tell(reports: &UnboundedSender<Report>, report: Report) {
+    drop(reports.send(report));
+}
+
+/// A disk thread that panics must not leave the machine waiting: it counts as a failed disk.
+struct Panicking<'a>(&'a UnboundedSender<Report>, fn() -> Report);
+
+impl Drop for Panicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tell(self.0, (self.1)());
+        }
+    }
+}
+
+fn run_writer(mut disk: impl Disk, mailbox: &Mailbox<Job>, reports: &UnboundedSender<Report>) {
+    let _guard = Panicking(reports, || Report::Failed { upto: WriteSeq(0) });
+    let mut jobs = Vec::new();
+    let mut stable = WriteSeq(0);
+    while mailbox.take(&mut jobs) {
+        if let Err(why) = perform(&mut disk, &mut jobs, &mut stable, reports) {
+            tracing::error!("disk: {why}");
+            tell(reports, Report::Failed { upto: stable });
+            return;
+        }
+    }
+}
+
+/// One batch: all writes, one sync.
+fn perform(
+    disk: &mut impl Disk,
+    jobs: &mut Vec<Job>,
+    stable: &mut WriteSeq,
+    reports: &UnboundedSender<Report>,
+) -> Result<(), String> {
+    let mut written = *stable;
+    for job in jobs.drain(..) {
+        match job {
+            Job::Write { seq, op } => {
+                assert!(
+                    seq.0 == written.0 + 1,
+                    "write {} after {}",
+                    seq.0,
+                    written.0
+                );
+                let reloaded = disk.write(&op)?;
+                written = seq;
+                if let Some(state) = reloaded {
+                    *stable = written;
+                    tell(reports, Report::Reloaded { seq, state });
+                }
+            }
+            Job::Snapshot(step) => {
+                let done = disk.snapshot(&step);
+                if let Err(why) = &done {
+                    tracing::error!("snapshot: {why}");
+                }
+                tell(reports, Report::SnapshotStored { ok: done.is_ok() });
+            }
+        }
+    }
+    if *stable < written {
+        disk.sync()?;
+        *stable = written;
+        tell(reports, Report::Persisted { upto: written });
+    }
+    Ok(())
+}
+
+/// Passes the steps of background snapshots on to the writer, each after what it would have to
+/// sync. All but the last chunk before an end was written by then: each step waits for the last.
+fn run_presyncer(
+    mut presync: impl Presync,
+    mailbox: &Mailbox<SnapshotStep>,
+    writer: &Mailbox<Job>,
+    reports: &UnboundedSender<Report>,
+) {
+    let _guard = Panicking(reports, || Report::SnapshotStored { ok: false });
+    let mut steps = Vec::new();
+    let mut unsynced = 0;
+    while mailbox.take(&mut steps) {
+        for step in steps.drain(..) {
+            let due = match &step {
+                SnapshotStep::Chunk(bytes) => {
+                    unsynced += bytes.len();
+                    unsynced > SNAPSHOT_UNSYNCED_BYTES
+                }
+                SnapshotStep::End { .. } => true,
+                SnapshotStep::Begin { .. } | SnapshotStep::Abandon => {
+                    unsynced = 0;
+                    false
+                }
+            };
+            if due {
+                unsynced = 0;
+                if let Err(why) = presync.presync() {
+                    // The writer's own sync will say whether it matters.
+                    tracing::debug!("snapshot: {why}");
+                }
+            }
+            writer.put(Job::Snapshot(step));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+    use vivarium_core::ids::{Epoch, Zxid};
+
+    use super::*;
+
+    /// Counts; fails at the write of this epoch.
+    struct Fake {
+        log: Arc<Mutex<Vec<String>>>,
+        fails_at: i64,
+        gate: Arc<Mutex<()>>,
+    }
+
+    impl Disk for Fake {
+        fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String> {
+            let WriteOp::AcceptedEpoch(epoch) = op else {
+                panic!("only epochs here: {op:?}")
+            };
+            if epoch.0 == self.fails_at {
+                return Err("no space left".into());
+            }
+            self.log.lock().expect("log").push(format!("write {epoch}"));
+            Ok(None)
+        }
+
+        fn sync(&mut self) -> Result<(), String> {
+            let _open = self.gate.lock().expect("gate");
+            self.log.lock().expect("log").push("sync".into());
+            Ok(())
+        }
+
+        fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String> {
+            match step {
+                SnapshotStep::Chunk(bytes) if bytes.is_empty() => Err("no space left".into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    /// Counts.
+    #[derive(Clone, Default)]
+    struct Syncs(Arc<Mutex<u32>>);
+
+    impl Presync for Syncs {
+        fn presync(&mut self) -> Result<(), String> {
+            *self.0.lock().expect("count") += 1;
+            Ok(())
+        }
+    }
+
+    fn job(n: u64) -> Job {
+        Job::Write {
+            seq: WriteSeq(n),
+            op: WriteOp::AcceptedEpoch(Epoch(n as i64)),
+        }
+    }
+
+    #[test]
+    fn writes_that_queue_during_a_sync_share_the_next() {
+        let (log, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(())));
+        let (to, mut reports) = mpsc::unbounded_channel();
+        let closed = gate.lock().expect("gate");
+        let fake = Fake {
+            log: log.clone(),
+            fails_at: 0,
+            gate: gate.clone(),
+        };
+        let disk = DiskThreads::start(fake, Syncs::default(), to).expect("threads");
+        disk.write(&mut vec![job(1)]);
+        while log.lock().expect("log").is_empty() {
+            std::thread::yield_now();
+        }
+        for n in 2..=5 {
+            disk.write(&mut vec![job(n)]);
+        }
+        drop(closed);
+        disk.finish();
+        let all = log.lock().expect("log").join(", ");
+        assert_eq!(
+            all,
+            "write 1, sync, write 2, write 3, write 4, write 5, sync"
+        );
+        let upto = |r: Option<Report>| match r {
+            Some(Report::Persisted { upto }) => upto.0,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(upto(reports.blocking_recv()), 1);
+        assert_eq!(upto(reports.blocking_recv()), 5);
+        assert!(reports.blocking_recv().is_none());
+    }
+
+    #[test]
+    fn after_a_failure_nothing_more_is_stable() {
+        let (to, mut reports) = mpsc::unbounded_channel();
+        let fake = Fake {
+            log: Arc::default(),
+            fails_at: 3,
+            gate: Arc::default(),
+        };
+        let disk = DiskThreads::start(fake, Syncs::default(), to).expect("threads");
+        disk.write(&mut vec![job(1)]);
+        let first = reports.blocking_recv();
+        assert!(
+            matches!(first, Some(Report::Persisted { upto: WriteSeq(1) })),
+            "{first:?}"
+        );
+        disk.write(&mut vec![job(2), job(3), job(4)]);
+        let second = reports.blocking_recv();
+        assert!(
+            matches!(second, Some(Report::Failed { upto: WriteSeq(1) })),
+            "{second:?}"
+        );
+        disk.write(&mut vec![job(5)]);
+        disk.finish();
+        assert!(reports.blocking_recv().is_none());
+    }
+
+    #[test]
+    fn every_snapshot_step_is_answered() {
+        let (to, mut reports) = mpsc::unbounded_channel();
+        let fake = Fake {
+            log: Arc::default(),
+            fails_at: 0,
+            gate: Arc::default(),
+        };
+        let syncs = Syncs::default();
+        let disk = DiskThreads::start(fake, syncs.clone(), to).expect("threads");
+        let large = Bytes::from(vec![1; SNAPSHOT_UNSYNCED_BYTES / 2 + 1]);
+        for (step, stored, synced) in [
+            (SnapshotStep::Begin { zxid: Zxid(1) }, true, 0),
+            (SnapshotStep::Chunk(large.clone()), true, 0),
+            (SnapshotStep::Chunk(large), true, 1),
+            (SnapshotStep::Chunk(Bytes::new()), false, 1),
+            (
+                SnapshotStep::End {
+                    zxid: Zxid(1),
+                    digest: 0,
+                },
+                true,
+                2,
+            ),
+        ] {
+            disk.snapshot(step);
+            let report = reports.blocking_recv();
+            assert!(
+                matches!(report, Some(Report::SnapshotStored { ok }) if ok == stored),
+                "{report:?}"
+            );
+            assert_eq!(*syncs.0.lock().expect("count"), synced);
+        }
+        disk.finish();
+    }
+}

@@ -1,0 +1,101 @@
+//! The data directory behind the disk threads: `vivarium-storage` on real files, its errors turned
+//! into text, its notes into log lines.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use vivarium_core::boundary::{SnapshotStep, WriteOp};
+use vivarium_core::mutants::Mutants;
+use vivarium_core::recovery::Recovered;
+use vivarium_storage::{BACKGROUND_TMP, Dir, Options, Performed, RealFiles, Store};
+
+use super::disk::{Disk, Presync};
+use crate::config::Settings;
+
+/// A directory that is recovered and ready to be written.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) recovered: Recovered,
+    pub(super) disk: Directory,
+    pub(super) presync: SnapshotFile,
+}
+
+/// Creates and locks the directories.
+///
+/// # Errors
+/// Names the path; another server that holds the lock, by its process id where known.
+pub(super) fn lock(settings: &Settings) -> io::Result<RealFiles> {
+    RealFiles::open(&settings.data_dir, &settings.log_dir)
+}
+
+/// Recovers the state.
+///
+/// # Errors
+/// Text for the operator: file, offset, cure.
+pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<Opened, String> {
+    let path = files.path(Dir::Snapshots).join(BACKGROUND_TMP);
+    let options = Options {
+        snap_retain: settings.snap_retain,
+        seed,
+        mutants: Mutants::default(),
+        ..Options::default()
+    };
+    let (mut store, recovered) = Store::open(files, options).map_err(|e| e.to_string())?;
+    tell_notes(&mut store);
+    tracing::info!(
+        zxid = %recovered.database.applied(),
+        epoch = %recovered.current,
+        znodes = recovered.database.tree().node_count(),
+        "data read"
+    );
+    Ok(Opened {
+        recovered,
+        disk: Directory(store),
+        presync: SnapshotFile(path),
+    })
+}
+
+fn tell_notes(store: &mut Store<RealFiles>) {
+    for note in store.take_notes() {
+        tracing::warn!("data: {note}");
+    }
+}
+
+/// What the disk thread owns.
+#[derive(Debug)]
+pub(super) struct Directory(Store<RealFiles>);
+
+impl Disk for Directory {
+    fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String> {
+        match self.0.perform(op).map_err(|e| e.to_string())? {
+            Performed::Done => Ok(None),
+            Performed::Reload => {
+                let state = self.0.reload().map_err(|e| e.to_string())?;
+                tell_notes(&mut self.0);
+                Ok(Some(Box::new(state)))
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        self.0.sync().map_err(|e| e.to_string())
+    }
+
+    fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String> {
+        let done = self.0.snapshot_step(step).map_err(|e| e.to_string());
+        tell_notes(&mut self.0);
+        done
+    }
+}
+
+/// The file of the background snapshot under way, through a handle of its own.
+#[derive(Debug)]
+pub(super) struct SnapshotFile(PathBuf);
+
+impl Presync for SnapshotFile {
+    fn presync(&mut self) -> Result<(), String> {
+        let synced = File::open(&self.0).and_then(|file| file.sync_data());
+        synced.map_err(|e| format!("{}: {e}", self.0.display()))
+    }
+}
