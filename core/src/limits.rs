@@ -73,14 +73,38 @@ pub const SNAPSHOT_WINDOW_BYTES: usize = 1 << 20;
 /// Bytes of a snapshot produced in one turn, so that no turn is long.
 pub const SNAPSHOT_TURN_BYTES: usize = 256 << 10;
 
-/// Longest time between two notifications of a looking server, as in ZooKeeper.
-pub const NOTIFICATION_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// Longest time between two notifications of a looking server. ZooKeeper goes up to a minute, which
+/// is how long an ensemble may then wait after a partition has healed; a message every two seconds
+/// costs nothing.
+pub const NOTIFICATION_INTERVAL_MAX: Duration = Duration::from_secs(2);
 
 /// First time between two notifications of a looking server, as in ZooKeeper.
 pub const NOTIFICATION_INTERVAL_MIN: Duration = Duration::from_millis(200);
 
 /// Silence after a quorum of equal votes before they count, as in ZooKeeper (`finalizeWait`).
 pub const ELECTION_FINALIZE_WAIT: Duration = Duration::from_millis(200);
+
+/// A dial on the election port that led to nothing for so long may be repeated. Also the time that
+/// a peer with a larger id has for dialling back.
+pub const ELECTION_REDIAL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// An election connection on which nothing answered for so long, while we were looking, is taken
+/// for dead: TCP alone may need a quarter of an hour.
+pub const ELECTION_LINK_SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// A connection to the quorum port of a server that is still looking waits this long for it to
+/// become the leader: a follower is often faster.
+pub const LEADER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What such a connection may say before it is answered: one FOLLOWERINFO is below 100 bytes.
+pub const PARKED_BYTES_MAX: usize = 4_096;
+
+/// An observer that has lost its leader waits up to this long before it looks again, as in
+/// ZooKeeper.
+pub const OBSERVER_REST_MAX: Duration = Duration::from_millis(200);
+
+/// Attempts to reach an elected leader before looking again; ZooKeeper makes 5.
+pub const LEADER_CONNECT_TRIES: u32 = 5;
 
 /// Time between two attempts to reach the leader, as in ZooKeeper.
 pub const LEADER_CONNECT_RETRY: Duration = Duration::from_millis(100);

@@ -1,0 +1,129 @@
+//! When a background snapshot is due, and its progress: one at a time, a bounded piece a turn, the
+//! next piece only when the storage has taken the last.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::shared::Shared;
+use crate::boundary::{Action, Event, SnapshotStep};
+use crate::config::Config;
+use crate::database::{WalkId, Walked};
+use crate::limits::SNAPSHOT_TURN_BYTES;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    Idle,
+    /// Pieces of this walk are on their way to the storage.
+    Walking(WalkId),
+    /// The end marker is on its way.
+    Ending,
+}
+
+/// The schedule of background snapshots.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    snap_count: u32,
+    random: u64,
+    txns: u32,
+    threshold: u32,
+    progress: Progress,
+    /// The storage has not answered the last step yet.
+    waiting: bool,
+}
+
+impl Snapshots {
+    pub(crate) fn new(config: &Config) -> Self {
+        // Below 2 ZooKeeper would never find a moment between two snapshots.
+        let snap_count = config.snap_count.max(2);
+        let mut snapshots = Self {
+            snap_count,
+            random: config.seed ^ config.me.0 as u64,
+            txns: 0,
+            threshold: 0,
+            progress: Progress::Idle,
+            waiting: false,
+        };
+        snapshots.rearm();
+        snapshots
+    }
+
+    /// Spread between half of `snapCount` and all of it, so that the members of an ensemble do
+    /// not all write a snapshot at the same moment.
+    fn rearm(&mut self) {
+        // SplitMix64 (Steele, Lea and Flood, 2014): enough to be spread, and ours to replay.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let half = u64::from(self.snap_count / 2).max(1);
+        self.threshold = (half + z % half) as u32;
+        self.txns = 0;
+    }
+
+    pub(crate) fn count_txn(&mut self) {
+        self.txns = self.txns.saturating_add(1);
+    }
+}
+
+impl Shared {
+    /// Called at the end of each turn in which this server serves: every applied transaction is
+    /// committed then, so no snapshot holds one that could be taken back (ZOOKEEPER-1549).
+    pub(crate) fn step_snapshot(&mut self) {
+        if self.snapshots.waiting {
+            return;
+        }
+        match self.snapshots.progress {
+            Progress::Idle if self.snapshots.txns >= self.snapshots.threshold => {
+                let walk = self.db.begin_walk();
+                let zxid = self.db.walk_zxid(walk);
+                self.snapshots.rearm();
+                self.snapshots.progress = Progress::Walking(walk);
+                self.emit_step(SnapshotStep::Begin { zxid });
+            }
+            Progress::Walking(walk) => {
+                let mut chunk = Vec::new();
+                let walked = self.db.walk(walk, SNAPSHOT_TURN_BYTES, &mut chunk);
+                match walked {
+                    Walked::More => self.emit_step(SnapshotStep::Chunk(Bytes::from(chunk))),
+                    Walked::Done => self.end_snapshot(walk, chunk),
+                }
+            }
+            Progress::Idle | Progress::Ending => {}
+        }
+    }
+
+    fn end_snapshot(&mut self, walk: WalkId, last: Vec<u8>) {
+        let (zxid, digest) = (self.db.walk_zxid(walk), self.db.walk_digest(walk));
+        self.db.end_walk(walk);
+        self.out.push(Action::Snapshot(SnapshotStep::Chunk(Bytes::from(last))));
+        self.snapshots.progress = Progress::Ending;
+        self.emit_step(SnapshotStep::End { zxid, digest });
+        self.report(Event::SnapshotTaken { zxid });
+    }
+
+    fn emit_step(&mut self, step: SnapshotStep) {
+        self.snapshots.waiting = true;
+        self.out.push(Action::Snapshot(step));
+    }
+
+    /// The storage has taken the last step. A failed snapshot is given up; the log holds all.
+    pub(crate) fn on_snapshot_stored(&mut self, ok: bool) {
+        self.snapshots.waiting = false;
+        if self.snapshots.progress == Progress::Ending {
+            self.snapshots.progress = Progress::Idle;
+        } else if !ok {
+            self.abandon_snapshot();
+        }
+    }
+
+    /// The state is about to change in ways that no transaction describes, or the role ends.
+    pub(crate) fn abandon_snapshot(&mut self) {
+        if let Progress::Walking(walk) = self.snapshots.progress {
+            self.db.end_walk(walk);
+            self.snapshots.progress = Progress::Idle;
+            self.out.push(Action::Snapshot(SnapshotStep::Abandon));
+        }
+    }
+}

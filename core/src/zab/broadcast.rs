@@ -1,0 +1,378 @@
+//! Broadcast as the one who orders writes sees it: requests become proposals, proposals with a
+//! quorum of durable copies are committed in order. Serves a leader and a standalone server alike;
+//! knows voters, not links: what learners must hear is left in `news` for the leader to send.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::boundary::Event;
+use crate::database::Outcome;
+use crate::durable::{Logged, Persisted};
+use crate::ids::{Epoch, LinkId, ServerId, SessionId, Zxid};
+use crate::log::LogEntry;
+use crate::mutants::{Mutant, Mutants};
+use crate::node::Shared;
+use crate::pipeline::Upstream;
+use crate::prepare::{Ask, Outstanding};
+use crate::quorum::Voters;
+use crate::session::tracker::{Owner, Standing, Tracker};
+use crate::time::Instant;
+use crate::wire::records::{ErrorCode, Id, op};
+use crate::wire::txn::TxnHeader;
+
+/// What the learners must be told, in order.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    Propose(LogEntry),
+    Commit(LogEntry),
+    /// This learner's oldest sync is answered.
+    Synced(LinkId),
+}
+
+/// A transaction that waits for its quorum.
+#[derive(Debug)]
+struct Proposal {
+    zxid: Zxid,
+    since: Instant,
+    /// Servers on whose stable storage it is.
+    acks: BTreeSet<ServerId>,
+}
+
+/// A sync that waits for everything proposed before it, and for a quorum that still follows.
+#[derive(Clone, Copy, Debug)]
+struct WaitingSync {
+    after: Zxid,
+    /// The round of pings that must be answered by a quorum.
+    round: u64,
+    origin: Owner,
+}
+
+/// A request to be ordered, from a client of this server or of a learner.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) origin: Owner,
+    pub(crate) session: SessionId,
+    pub(crate) cxid: i32,
+    pub(crate) op: i32,
+    pub(crate) body: &'a [u8],
+    pub(crate) identities: &'a [Id],
+}
+
+/// The order of writes of one epoch.
+#[derive(Debug)]
+pub(crate) struct Broadcast {
+    me: ServerId,
+    voters: Voters,
+    mutants: Mutants,
+    /// Last zxid given out.
+    last: Zxid,
+    /// Without a quorum yet, oldest first, zxids rising by one; equal to the tail of the log.
+    proposals: VecDeque<Proposal>,
+    outstanding: Outstanding,
+    tracker: Tracker,
+    syncs: VecDeque<WaitingSync>,
+    /// Rounds of pings begun, and the newest that a quorum has answered.
+    rounds_begun: u64,
+    rounds_confirmed: u64,
+    news: Vec<News>,
+    sizes: ProposalSizes,
+}
+
+/// Bytes of proposals, for `mntr`; -1 before the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ProposalSizes {
+    pub(crate) last: i64,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+}
+
+impl Broadcast {
+    /// Starts after the state in `sh`, with the first transaction of `epoch`, or the next one of
+    /// the epoch that the state is in.
+    pub(crate) fn start(epoch: Epoch, voters: Voters, sh: &Shared) -> Self {
+        assert!(sh.tail.is_empty(), "the initial history is applied before a reign begins");
+        assert!(sh.db.applied().epoch() <= epoch);
+        let mutants = sh.config.mutants;
+        Self {
+            me: sh.config.me,
+            voters,
+            mutants,
+            last: sh.db.applied().max(epoch.zxid()),
+            proposals: VecDeque::new(),
+            outstanding: Outstanding::new(mutants),
+            tracker: Tracker::start(sh.config.tick, sh.db.sessions(), sh.now.mono),
+            syncs: VecDeque::new(),
+            rounds_begun: 0,
+            rounds_confirmed: 0,
+            news: Vec::new(),
+            sizes: ProposalSizes { last: -1, min: -1, max: -1 },
+        }
+    }
+
+    pub(crate) fn last_proposed(&self) -> Zxid {
+        self.last
+    }
+
+    pub(crate) fn proposals_len(&self) -> usize {
+        self.proposals.len()
+    }
+
+    pub(crate) fn syncs_len(&self) -> usize {
+        self.syncs.len()
+    }
+
+    pub(crate) fn sizes(&self) -> ProposalSizes {
+        self.sizes
+    }
+
+    /// No zxid of this epoch is left; the leader must make way for a new one (ZOOKEEPER-1277).
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.last.counter() >= u32::MAX - 1
+    }
+
+    pub(crate) fn take_news(&mut self) -> Vec<News> {
+        core::mem::take(&mut self.news)
+    }
+
+    // ----- sessions -----
+
+    pub(crate) fn touch(&mut self, session: SessionId, timeout_ms: i32, sh: &Shared) -> bool {
+        self.tracker.touch(session, timeout_ms, sh.now.mono)
+    }
+
+    /// A session has arrived at another server, or at the same one again. Is it alive?
+    pub(crate) fn revalidate(
+        &mut self,
+        session: SessionId,
+        timeout_ms: i32,
+        owner: Owner,
+        sh: &Shared,
+    ) -> bool {
+        let alive = self.tracker.touch(session, timeout_ms, sh.now.mono);
+        if alive {
+            self.tracker.set_owner(session, owner);
+        }
+        alive
+    }
+
+    pub(crate) fn disown(&mut self, link: LinkId) {
+        self.tracker.disown(link);
+        self.syncs.retain(|s| s.origin != Owner::Learner(link));
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.tracker.deadline()
+    }
+
+    /// Sessions whose time is over are closed by a transaction, like any other write.
+    pub(crate) fn expire_sessions(&mut self, sh: &mut Shared) {
+        while !self.is_exhausted() {
+            let Some(session) = self.tracker.expire(sh.now.mono) else { return };
+            sh.report(Event::SessionExpired { session });
+            self.propose(session, 0, op::CLOSE_SESSION, &[], &[], None, sh);
+        }
+    }
+
+    // ----- requests -----
+
+    /// Requests of this server's own clients.
+    pub(crate) fn handle_upstream(&mut self, item: Upstream, sh: &mut Shared) {
+        match item {
+            Upstream::Request { session, cxid, op, body, identities } => {
+                let (body, identities) = (&body[..], &identities[..]);
+                let origin = Owner::Here;
+                self.handle_request(
+                    Request { origin, session, cxid, op, body, identities },
+                    sh,
+                );
+            }
+            Upstream::Revalidate { session, timeout_ms } => {
+                let valid = self.revalidate(session, timeout_ms, Owner::Here, sh);
+                let (clients, mut serving) = sh.serving();
+                clients.on_revalidated(session, valid, &mut serving);
+            }
+        }
+    }
+
+    pub(crate) fn handle_request(&mut self, request: Request<'_>, sh: &mut Shared) {
+        if self.is_exhausted() {
+            // The reign ends in this turn; the client sees a lost connection.
+            return;
+        }
+        let Request { origin, session, cxid, op, body, identities } = request;
+        let refuse = match op {
+            op::SYNC => {
+                let round = self.rounds_begun + 1;
+                self.syncs.push_back(WaitingSync { after: self.last, round, origin });
+                return;
+            }
+            op::CREATE_SESSION => {
+                let timeout_ms = body.first_chunk().map_or(0, |b| i32::from_be_bytes(*b));
+                self.tracker.open(session, timeout_ms, Some(origin), sh.now.mono);
+                None
+            }
+            op::CLOSE_SESSION => {
+                self.tracker.close(session);
+                None
+            }
+            _ => match self.tracker.check(session, origin) {
+                Standing::Good => None,
+                Standing::Expired => Some(ErrorCode::SessionExpired),
+                Standing::Moved => Some(ErrorCode::SessionMoved),
+            },
+        };
+        self.propose(session, cxid, op, body, identities, refuse, sh);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one transaction header and body")]
+    fn propose(
+        &mut self,
+        session: SessionId,
+        cxid: i32,
+        op: i32,
+        body: &[u8],
+        identities: &[Id],
+        refuse: Option<ErrorCode>,
+        sh: &mut Shared,
+    ) {
+        let zxid = self.last.next();
+        let time = sh.now.wall;
+        let ask = Ask { session, cxid, op, body, identities, zxid, time, refuse };
+        let mut record = Vec::new();
+        self.outstanding.prepare(&sh.db, &ask, &mut record);
+        self.last = zxid;
+        let size = record.len() as i64;
+        self.sizes = ProposalSizes {
+            last: size,
+            min: if self.sizes.min < 0 { size } else { self.sizes.min.min(size) },
+            max: self.sizes.max.max(size),
+        };
+        let entry = LogEntry { zxid, record: Bytes::from(record) };
+        let (since, acks) = (sh.now.mono, BTreeSet::new());
+        self.proposals.push_back(Proposal { zxid, since, acks });
+        self.news.push(News::Propose(entry.clone()));
+        sh.append(entry);
+        if self.mutants.has(Mutant::AckBeforeSync) {
+            self.count_own(Persisted::forged(Logged(zxid)), sh);
+        }
+    }
+
+    // ----- syncs -----
+
+    /// Is a round of pings needed, so that a sync can be answered? Asked once a turn: all syncs of
+    /// a turn share one round, and a deposed leader never gets its answers.
+    pub(crate) fn wants_round(&self) -> bool {
+        self.syncs.back().is_some_and(|s| s.round > self.rounds_begun)
+    }
+
+    /// A round of pings leaves now; its number.
+    pub(crate) fn begin_round(&mut self) -> u64 {
+        self.rounds_begun += 1;
+        self.rounds_begun
+    }
+
+    /// A quorum has answered the pings of this round.
+    pub(crate) fn confirm_round(&mut self, round: u64, sh: &mut Shared) {
+        assert!(round <= self.rounds_begun, "answers come after questions");
+        self.rounds_confirmed = self.rounds_confirmed.max(round);
+        self.answer_syncs(sh);
+    }
+
+    // ----- votes -----
+
+    /// This server's own copy is durable.
+    pub(crate) fn count_own(&mut self, proof: Persisted<Logged>, sh: &mut Shared) {
+        self.count(self.me, proof.get().0, sh);
+    }
+
+    /// A learner says that its copy is durable. Votes for what is committed already, or was never
+    /// proposed in this reign, mean nothing.
+    pub(crate) fn count(&mut self, from: ServerId, zxid: Zxid, sh: &mut Shared) {
+        let Some(first) = self.proposals.front().map(|p| p.zxid) else { return };
+        let Ok(position) = usize::try_from(zxid.0 - first.0) else { return };
+        let Some(proposal) = self.proposals.get_mut(position) else { return };
+        assert_eq!(proposal.zxid, zxid, "proposals have no holes");
+        proposal.acks.insert(from);
+        if self.mutants.has(Mutant::CommitOutOfOrder) && self.voters.is_quorum(&proposal.acks) {
+            self.commit_all_upto(position, sh);
+        }
+        self.commit_ready(sh);
+    }
+
+    /// The server is about to be told to drop what has no quorum yet: its vote for it is void.
+    /// Without this a transaction could count a copy that no longer exists.
+    pub(crate) fn void_votes(&mut self, of: ServerId) {
+        for proposal in &mut self.proposals {
+            proposal.acks.remove(&of);
+        }
+    }
+
+    /// Since when the oldest proposal waits for this server's vote, among those since `start`.
+    pub(crate) fn waiting_for(&self, server: ServerId, start: Instant) -> Option<Instant> {
+        let unacked = self.proposals.iter().find(|p| !p.acks.contains(&server))?;
+        Some(unacked.since.max(start))
+    }
+
+    /// Proposals of this reign that are not committed.
+    pub(crate) fn uncommitted<'a>(
+        &self,
+        sh: &'a Shared,
+    ) -> impl Iterator<Item = &'a LogEntry> + use<'a> {
+        assert_eq!(self.proposals.len(), sh.tail.len(), "what is proposed is logged");
+        sh.tail.iter()
+    }
+
+    /// Commits in the order of zxids only (ZAB's total order).
+    fn commit_ready(&mut self, sh: &mut Shared) {
+        while let Some(oldest) = self.proposals.front() {
+            if !self.voters.is_quorum(&oldest.acks) {
+                break;
+            }
+            self.commit_oldest(sh);
+        }
+        self.answer_syncs(sh);
+    }
+
+    fn commit_all_upto(&mut self, position: usize, sh: &mut Shared) {
+        for _ in 0..=position {
+            self.commit_oldest(sh);
+        }
+    }
+
+    fn commit_oldest(&mut self, sh: &mut Shared) {
+        let proposal = self.proposals.pop_front().expect("the caller has seen it");
+        let entry = sh.tail.front().expect("what is proposed is logged").clone();
+        assert_eq!(entry.zxid, proposal.zxid);
+        // Learners hear of the commit before our own clients do; either order is allowed.
+        self.news.push(News::Commit(entry));
+        let Some((header, outcome)) = sh.commit_next() else { return };
+        self.outstanding.retire(proposal.zxid);
+        self.on_committed(&header, &outcome);
+    }
+
+    fn on_committed(&mut self, header: &TxnHeader, outcome: &Outcome) {
+        if matches!(outcome, Outcome::SessionClosed) {
+            self.tracker.forget(header.session);
+        }
+    }
+
+    /// Answers the syncs behind which nothing is uncommitted any more, oldest first.
+    fn answer_syncs(&mut self, sh: &mut Shared) {
+        while let Some(sync) = self.syncs.front().copied() {
+            let is_behind = self.proposals.front().is_some_and(|p| p.zxid <= sync.after);
+            if is_behind || sync.round > self.rounds_confirmed {
+                return;
+            }
+            self.syncs.pop_front();
+            match sync.origin {
+                Owner::Learner(link) => self.news.push(News::Synced(link)),
+                Owner::Here => {
+                    let (clients, mut serving) = sh.serving();
+                    clients.on_synced(&mut serving);
+                }
+            }
+        }
+    }
+}
