@@ -33,10 +33,6 @@ impl Voters {
         self.ids.iter().copied()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.ids.len()
-    }
-
     /// Are these servers a majority? Servers without a vote do not count.
     pub(crate) fn is_quorum(&self, of: &BTreeSet<ServerId>) -> bool {
         let votes = of.iter().filter(|id| self.contains(**id)).count();

@@ -132,7 +132,10 @@ fn an_observer_learns_who_leads_and_never_votes() {
     town.start(own(1, 0, 0), 1);
     assert_eq!(town.decide(at(200)), BTreeMap::new(), "one voter of two is no quorum");
     town.start(own(2, 0, 0), 2);
-    assert_eq!(town.decide(at(400)), BTreeMap::from([(1, 2), (2, 2), (3, 2)]));
+    assert_eq!(town.decide(at(400)), BTreeMap::from([(1, 2), (2, 2)]));
+    // It hears of it when it asks again.
+    town.decide(at(2_000));
+    assert_eq!(town.decide(at(2_001)), BTreeMap::from([(3, 2)]));
 }
 
 #[test]

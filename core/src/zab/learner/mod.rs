@@ -96,14 +96,6 @@ impl Learner {
         }
     }
 
-    /// May the node look for a leader, or must it wait for its data directory first?
-    pub(crate) fn is_reloading(&self) -> Option<WriteSeq> {
-        match &self.stage {
-            Stage::Reloading { seq, .. } => Some(*seq),
-            _ => None,
-        }
-    }
-
     // ----- connecting -----
 
     fn dial(&mut self, sh: &mut Shared) {

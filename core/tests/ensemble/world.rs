@@ -1,0 +1,333 @@
+//! The perfect world: links never fail unless cut, disks sync at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use vivarium_core::boundary::{
+    Action, Channel, Input, Outbox, SnapshotStep, Whom, WriteOp,
+};
+use vivarium_core::config::{Config, LearnerType, Member};
+use vivarium_core::database::Database;
+use vivarium_core::ids::{ConnId, Epoch, LinkId, ServerId, WriteSeq, Zxid};
+use vivarium_core::mutants::Mutants;
+use vivarium_core::node::{Node, Status};
+use vivarium_core::recovery::{Recovered, Recovery};
+use vivarium_core::snapshot::SnapshotLoader;
+use vivarium_core::time::{Instant, Now, WallMs};
+
+const SEED: u64 = 7;
+
+#[derive(Default)]
+struct Disk {
+    snapshot: Option<(Zxid, Vec<u8>)>,
+    installing: Vec<u8>,
+    log: Vec<(Zxid, Bytes)>,
+    accepted: Epoch,
+    current: Epoch,
+}
+
+impl Disk {
+    fn perform(&mut self, op: &WriteOp) {
+        match op {
+            WriteOp::Append { zxid, record } => self.log.push((*zxid, record.clone())),
+            WriteOp::AcceptedEpoch(epoch) => self.accepted = *epoch,
+            WriteOp::CurrentEpoch(epoch) => self.current = *epoch,
+            WriteOp::Truncate { after } => self.log.retain(|(zxid, _)| zxid <= after),
+            WriteOp::Install(step) => match step {
+                SnapshotStep::Begin { zxid } => {
+                    self.log.retain(|(z, _)| z <= zxid);
+                    self.installing.clear();
+                }
+                SnapshotStep::Chunk(bytes) => self.installing.extend_from_slice(bytes),
+                SnapshotStep::End { zxid, .. } => {
+                    self.snapshot = Some((*zxid, std::mem::take(&mut self.installing)));
+                }
+                SnapshotStep::Abandon => self.installing.clear(),
+            },
+        }
+    }
+
+    fn recover(&self) -> Recovered {
+        let mut recovery = match &self.snapshot {
+            None => Recovery::fresh(SEED, Mutants::NONE),
+            Some((zxid, body)) => {
+                let mut loader = SnapshotLoader::new(SEED, Mutants::NONE);
+                let read = loader.feed(body).expect("a snapshot that was written");
+                assert_eq!(read, body.len());
+                Recovery::from_snapshot(loader.finish(*zxid).expect("whole"))
+            }
+        };
+        for (_, record) in &self.log {
+            recovery.replay(record.clone()).expect("a record that was written");
+        }
+        recovery.finish(self.accepted, self.current)
+    }
+}
+
+/// One end of a connection between servers.
+type End = (ServerId, LinkId);
+
+pub struct World {
+    config: Config,
+    now_ns: u64,
+    nodes: BTreeMap<ServerId, Node>,
+    disks: BTreeMap<ServerId, Disk>,
+    /// Both directions of each link.
+    links: BTreeMap<End, End>,
+    cut: BTreeSet<ServerId>,
+    next_id: u64,
+    events: VecDeque<(ServerId, Event)>,
+    clients: BTreeMap<ConnId, Vec<u8>>,
+    reports: BTreeMap<ServerId, Vec<String>>,
+}
+
+enum Event {
+    Opened(LinkId, Option<ServerId>, Channel),
+    Bytes(LinkId, Vec<u8>),
+    Drained(LinkId, usize),
+    Closed(LinkId),
+    DialFailed(ServerId, Channel),
+    Persisted(WriteSeq),
+    Reload(WriteSeq),
+    Stored,
+}
+
+impl World {
+    pub fn new(voters: i64, observers: i64) -> Self {
+        let member = |kind| Member {
+            kind,
+            host: "localhost".into(),
+            quorum_port: 2888,
+            election_port: 3888,
+            client_address: None,
+        };
+        let kind = |id| {
+            if id <= voters { LearnerType::Participant } else { LearnerType::Observer }
+        };
+        let members: BTreeMap<_, _> =
+            (1..=voters + observers).map(|id| (ServerId(id), member(kind(id)))).collect();
+        let disks = members.keys().map(|id| (*id, Disk::default())).collect();
+        let config = Config {
+            me: ServerId(0),
+            members,
+            tick: Duration::from_millis(500),
+            init_limit: 10,
+            sync_limit: 5,
+            session_timeout_min: Duration::from_secs(1),
+            session_timeout_max: Duration::from_secs(10),
+            snap_count: 100,
+            seed: SEED,
+            mutants: Mutants::NONE,
+        };
+        Self {
+            config,
+            now_ns: 1_000_000_000,
+            nodes: BTreeMap::new(),
+            disks,
+            links: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            next_id: 1,
+            events: VecDeque::new(),
+            clients: BTreeMap::new(),
+            reports: BTreeMap::new(),
+        }
+    }
+
+    pub fn ids(&self) -> Vec<ServerId> {
+        self.disks.keys().copied().collect()
+    }
+
+    pub fn status(&self, id: ServerId) -> Status {
+        self.nodes[&id].status()
+    }
+
+    pub fn database(&self, id: ServerId) -> &Database {
+        self.nodes[&id].database()
+    }
+
+    pub fn reports(&self, id: ServerId) -> &[String] {
+        self.reports.get(&id).map_or(&[], |r| r)
+    }
+
+    pub fn received(&self, client: ConnId) -> &[u8] {
+        &self.clients[&client]
+    }
+
+    pub fn assert_equal_digests(&self) {
+        let states: BTreeSet<_> =
+            self.nodes.values().map(|n| (n.status().applied, n.status().digest)).collect();
+        assert_eq!(states.len(), 1, "{states:?}");
+    }
+
+    fn now(&self) -> Now {
+        let wall = WallMs((self.now_ns / 1_000_000) as i64);
+        Now { mono: Instant(self.now_ns), wall }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub fn start(&mut self, id: ServerId) {
+        let config = Config { me: id, ..self.config.clone() };
+        let node = Node::boot(config, self.disks[&id].recover(), self.now());
+        assert!(self.nodes.insert(id, node).is_none());
+        self.turn(id, None);
+    }
+
+    pub fn start_all(&mut self) {
+        for id in self.ids() {
+            self.start(id);
+        }
+    }
+
+    pub fn crash(&mut self, id: ServerId) {
+        self.nodes.remove(&id);
+        self.events.retain(|(to, _)| *to != id);
+        self.drop_links(id);
+    }
+
+    fn drop_links(&mut self, id: ServerId) {
+        let gone: Vec<_> = self.links.keys().copied().filter(|(at, _)| *at == id).collect();
+        for end in gone {
+            let far = self.links.remove(&end).expect("listed");
+            self.links.remove(&far);
+            self.events.push_back((far.0, Event::Closed(far.1)));
+            self.events.push_back((end.0, Event::Closed(end.1)));
+        }
+    }
+
+    pub fn isolate(&mut self, id: ServerId) {
+        self.cut.insert(id);
+        self.drop_links(id);
+    }
+
+    pub fn rejoin(&mut self, id: ServerId) {
+        self.cut.remove(&id);
+    }
+
+    /// A client that asks for a session.
+    pub fn connect(&mut self, id: ServerId) -> ConnId {
+        let conn = ConnId(self.fresh_id());
+        self.clients.insert(conn, Vec::new());
+        let mut request = vec![0, 0, 0, 45];
+        request.extend_from_slice(&[0; 12]);
+        request.extend_from_slice(&4_000_i32.to_be_bytes());
+        request.extend_from_slice(&[0; 8]);
+        request.extend_from_slice(&16_i32.to_be_bytes());
+        request.extend_from_slice(&[0; 17]);
+        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        self.turn(id, Some(Input::ClientOpened { conn, address }));
+        self.turn(id, Some(Input::ClientBytes { conn, bytes: &request }));
+        conn
+    }
+
+    pub fn run_ms(&mut self, ms: u64) {
+        let end = self.now_ns + ms * 1_000_000;
+        loop {
+            self.drain();
+            let due = self.nodes.iter().filter_map(|(id, n)| Some((n.deadline()?, *id))).min();
+            match due {
+                Some((at, id)) if at.0 <= end => {
+                    assert!(at.0 >= self.now_ns);
+                    self.now_ns = at.0;
+                    self.turn(id, Some(Input::Wake));
+                }
+                _ => break,
+            }
+        }
+        self.now_ns = end;
+    }
+
+    fn drain(&mut self) {
+        while let Some((to, event)) = self.events.pop_front() {
+            let input = match &event {
+                Event::Opened(link, peer, channel) => {
+                    Input::LinkOpened { link: *link, peer: *peer, channel: *channel }
+                }
+                Event::Bytes(link, bytes) => Input::LinkBytes { link: *link, bytes },
+                Event::Drained(link, bytes) => Input::LinkDrained { link: *link, bytes: *bytes },
+                Event::Closed(link) => Input::LinkClosed { link: *link },
+                Event::DialFailed(peer, channel) => {
+                    Input::DialFailed { peer: *peer, channel: *channel }
+                }
+                Event::Persisted(upto) => Input::Persisted { upto: *upto },
+                Event::Reload(seq) => {
+                    let state = Box::new(self.disks[&to].recover());
+                    Input::Reloaded { seq: *seq, state }
+                }
+                Event::Stored => Input::SnapshotStored { ok: true },
+            };
+            self.turn(to, Some(input));
+        }
+    }
+
+    fn turn(&mut self, id: ServerId, input: Option<Input<'_>>) {
+        let now = self.now();
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some(input) = input {
+            node.handle(now, input);
+        }
+        if node.deadline().is_some_and(|at| at <= now.mono) {
+            node.handle(now, Input::Wake);
+        }
+        let mut out = Outbox::default();
+        node.flush(now, &mut out);
+        assert!(node.deadline().is_none_or(|at| at > now.mono), "{id}: {:?}", node.deadline());
+        for action in out.actions().to_vec() {
+            self.perform(id, action, &out);
+        }
+    }
+
+    fn perform(&mut self, id: ServerId, action: Action, out: &Outbox) {
+        match action {
+            Action::Write { seq, op } => {
+                self.disks.get_mut(&id).expect("every server has a disk").perform(&op);
+                let truncated = matches!(op, WriteOp::Truncate { .. });
+                let event = if truncated { Event::Reload(seq) } else { Event::Persisted(seq) };
+                self.events.push_back((id, event));
+            }
+            Action::Snapshot(_) => self.events.push_back((id, Event::Stored)),
+            Action::Send { link, bytes } => self.send(id, link, out.bytes(bytes).to_vec()),
+            Action::SendShared { link, body } => self.send(id, link, body.to_vec()),
+            Action::Reply { conn, bytes } => {
+                let client = self.clients.get_mut(&conn).expect("a client of this test");
+                client.extend_from_slice(out.bytes(bytes));
+            }
+            Action::Close { whom: Whom::Link(link), .. } => {
+                if let Some(far) = self.links.remove(&(id, link)) {
+                    self.links.remove(&far);
+                    self.events.push_back((far.0, Event::Closed(far.1)));
+                }
+            }
+            Action::Close { whom: Whom::Client(_), .. } | Action::Command { .. } => {}
+            Action::Dial { peer, channel } => self.dial(id, peer, channel),
+            Action::Report(event) => {
+                self.reports.entry(id).or_default().push(format!("{event:?}"));
+            }
+            Action::Halt(fault) => panic!("server {id} halted: {fault:?}"),
+        }
+    }
+
+    fn dial(&mut self, id: ServerId, peer: ServerId, channel: Channel) {
+        let cut = self.cut.contains(&id) || self.cut.contains(&peer);
+        if cut || !self.nodes.contains_key(&peer) {
+            self.events.push_back((id, Event::DialFailed(peer, channel)));
+            return;
+        }
+        let (near, far) = (LinkId(self.fresh_id()), LinkId(self.fresh_id()));
+        self.links.insert((id, near), (peer, far));
+        self.links.insert((peer, far), (id, near));
+        self.events.push_back((id, Event::Opened(near, Some(peer), channel)));
+        self.events.push_back((peer, Event::Opened(far, None, channel)));
+    }
+
+    fn send(&mut self, id: ServerId, link: LinkId, bytes: Vec<u8>) {
+        if let Some(&(to, far)) = self.links.get(&(id, link)) {
+            self.events.push_back((id, Event::Drained(link, bytes.len())));
+            self.events.push_back((to, Event::Bytes(far, bytes)));
+        }
+    }
+}
