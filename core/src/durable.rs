@@ -93,12 +93,18 @@ impl Ledger {
 
     /// The oldest write that is not known to be stable has become so, if it is not after `upto`.
     pub(crate) fn settle(&mut self, upto: WriteSeq) -> Option<(WriteSeq, Settled)> {
-        assert!(upto <= self.issued, "the driver reports a write that was never issued");
+        assert!(
+            upto <= self.issued,
+            "the driver reports a write that was never issued"
+        );
         if self.settled >= upto {
             return None;
         }
         self.settled = WriteSeq(self.settled.0 + 1);
-        let mark = self.marks.pop_front().expect("one mark for each unsettled write");
+        let mark = self
+            .marks
+            .pop_front()
+            .expect("one mark for each unsettled write");
         let settled = match mark {
             Mark::Logged(claim) => Settled::Logged(Persisted(claim)),
             Mark::Accepted(claim) => Settled::Accepted(Persisted(claim)),
@@ -119,8 +125,14 @@ mod tests {
         let a = ledger.issue(Mark::Logged(Logged(Zxid(1))));
         let b = ledger.issue(Mark::Current(Current(Epoch(1))));
         assert_eq!(ledger.settle(WriteSeq(0)), None);
-        assert_eq!(ledger.settle(b), Some((a, Settled::Logged(Persisted(Logged(Zxid(1)))))));
-        assert_eq!(ledger.settle(b), Some((b, Settled::Current(Persisted(Current(Epoch(1)))))));
+        assert_eq!(
+            ledger.settle(b),
+            Some((a, Settled::Logged(Persisted(Logged(Zxid(1))))))
+        );
+        assert_eq!(
+            ledger.settle(b),
+            Some((b, Settled::Current(Persisted(Current(Epoch(1))))))
+        );
         assert_eq!(ledger.settle(b), None);
     }
 

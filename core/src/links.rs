@@ -73,7 +73,10 @@ impl Links {
     /// Ends a link. Late events of it are ignored from here on.
     pub(crate) fn close(&mut self, link: LinkId, why: CloseReason, out: &mut Outbox) {
         if self.links.remove(&link).is_some() {
-            out.push(Action::Close { whom: Whom::Link(link), why });
+            out.push(Action::Close {
+                whom: Whom::Link(link),
+                why,
+            });
         }
     }
 
@@ -94,7 +97,10 @@ impl Links {
     /// What is left after parsing; nothing happens if the link was closed meanwhile.
     pub(crate) fn put_back(&mut self, link: LinkId, mut rest: Vec<u8>, parsed: usize) {
         if let Some(link) = self.links.get_mut(&link) {
-            assert!(link.unparsed.is_empty(), "bytes of one link are parsed one turn at a time");
+            assert!(
+                link.unparsed.is_empty(),
+                "bytes of one link are parsed one turn at a time"
+            );
             rest.drain(..parsed);
             link.unparsed = rest;
         }
@@ -111,12 +117,7 @@ impl Links {
     }
 
     /// Sends what `fill` writes.
-    pub(crate) fn send(
-        &mut self,
-        link: LinkId,
-        out: &mut Outbox,
-        fill: impl FnOnce(&mut Vec<u8>),
-    ) {
+    pub(crate) fn send(&mut self, link: LinkId, out: &mut Outbox, fill: impl FnOnce(&mut Vec<u8>)) {
         if self.links.contains_key(&link) {
             let bytes = out.write(fill);
             self.send_span(link, bytes, out);
@@ -139,7 +140,9 @@ impl Links {
     /// Accounts for bytes; a peer that lets them pile up is cut. The role sees that the link is not
     /// open any more.
     fn charge(&mut self, link: LinkId, bytes: usize, out: &mut Outbox) -> bool {
-        let Some(state) = self.links.get_mut(&link) else { return false };
+        let Some(state) = self.links.get_mut(&link) else {
+            return false;
+        };
         state.in_flight += bytes;
         if state.in_flight > LINK_QUEUE_BYTES_MAX {
             self.close(link, CloseReason::PeerSlow, out);

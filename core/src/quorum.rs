@@ -15,14 +15,22 @@ pub(crate) struct Voters {
 
 impl Voters {
     pub(crate) fn of(config: &Config) -> Self {
-        let participants =
-            config.members.iter().filter(|(_, m)| m.kind == LearnerType::Participant);
-        Self { ids: participants.map(|(id, _)| *id).collect(), mutants: config.mutants }
+        let participants = config
+            .members
+            .iter()
+            .filter(|(_, m)| m.kind == LearnerType::Participant);
+        Self {
+            ids: participants.map(|(id, _)| *id).collect(),
+            mutants: config.mutants,
+        }
     }
 
     /// A server that stands alone is its own quorum.
     pub(crate) fn alone(me: ServerId) -> Self {
-        Self { ids: BTreeSet::from([me]), mutants: Mutants::NONE }
+        Self {
+            ids: BTreeSet::from([me]),
+            mutants: Mutants::NONE,
+        }
     }
 
     pub(crate) fn contains(&self, id: ServerId) -> bool {
@@ -53,7 +61,10 @@ mod tests {
     use super::*;
 
     fn voters(n: i64) -> Voters {
-        Voters { ids: (1..=n).map(ServerId).collect(), mutants: Mutants::NONE }
+        Voters {
+            ids: (1..=n).map(ServerId).collect(),
+            mutants: Mutants::NONE,
+        }
     }
 
     fn set(ids: &[i64]) -> BTreeSet<ServerId> {

@@ -61,7 +61,9 @@ impl Exchange {
 
     /// Sends a ballot, or keeps it and dials.
     pub(crate) fn say(&mut self, telling: Telling, sh: &mut Shared) {
-        let Some(pair) = self.pairs.get_mut(&telling.to) else { return };
+        let Some(pair) = self.pairs.get_mut(&telling.to) else {
+            return;
+        };
         pair.last = Some(telling.ballot);
         match pair.link {
             Some(link) => {
@@ -83,7 +85,9 @@ impl Exchange {
     fn dial(&mut self, to: ServerId, sh: &mut Shared) {
         let now = sh.now.mono;
         let pair = self.pairs.get_mut(&to).expect("only members are dialled");
-        let busy = pair.dialling.is_some_and(|since| now - since < ELECTION_REDIAL_INTERVAL);
+        let busy = pair
+            .dialling
+            .is_some_and(|since| now - since < ELECTION_REDIAL_INTERVAL);
         if !busy {
             pair.dialling = Some(now);
             sh.dial(to, Channel::Election);
@@ -91,24 +95,35 @@ impl Exchange {
     }
 
     fn transmit(&self, link: LinkId, ballot: Ballot, sh: &mut Shared) {
-        let Vote { leader, zxid, round, peer_epoch } = ballot.vote;
+        let Vote {
+            leader,
+            zxid,
+            round,
+            peer_epoch,
+        } = ballot.vote;
         let config = Some(self.verifier.as_bytes());
         let state = ballot.state;
         let version = NOTIFICATION_VERSION;
-        let message = Notification { state, leader, zxid, round, peer_epoch, version, config };
+        let message = Notification {
+            state,
+            leader,
+            zxid,
+            round,
+            peer_epoch,
+            version,
+            config,
+        };
         sh.send(link, |out| message.encode(out));
     }
 
     /// A connection of ours or of somebody else is up.
-    pub(crate) fn handle_opened(
-        &mut self,
-        link: LinkId,
-        peer: Option<ServerId>,
-        sh: &mut Shared,
-    ) {
+    pub(crate) fn handle_opened(&mut self, link: LinkId, peer: Option<ServerId>, sh: &mut Shared) {
         let Some(peer) = peer else { return };
         let addresses = Some(Cow::Borrowed(self.address.as_str()));
-        let hello = InitialMessage { server: self.me, addresses };
+        let hello = InitialMessage {
+            server: self.me,
+            addresses,
+        };
         // One write: Java reads the text with a single call.
         sh.send(link, |out| hello.encode(out));
         if peer > self.me {
@@ -156,7 +171,9 @@ impl Exchange {
         sh: &mut Shared,
     ) -> Vec<(ServerId, Ballot)> {
         let mut ballots = Vec::new();
-        let Some(all) = sh.links.take_bytes(link, bytes, sh.now.mono) else { return ballots };
+        let Some(all) = sh.links.take_bytes(link, bytes, sh.now.mono) else {
+            return ballots;
+        };
         let mut at = 0;
         let read = self.read_all(link, &all, &mut at, sh, &mut ballots);
         match read {
@@ -180,7 +197,9 @@ impl Exchange {
     ) -> Result<(), CloseReason> {
         loop {
             let rest = &all[*at..];
-            let Some(peer) = sh.links.get(link).map(|l| l.peer) else { return Ok(()) };
+            let Some(peer) = sh.links.get(link).map(|l| l.peer) else {
+                return Ok(());
+            };
             match peer {
                 None => {
                     let malformed = |_: DecodeError| {
@@ -252,7 +271,13 @@ impl Exchange {
                     round: n.round,
                     peer_epoch: n.peer_epoch,
                 };
-                ballots.push((from, Ballot { vote, state: n.state }));
+                ballots.push((
+                    from,
+                    Ballot {
+                        vote,
+                        state: n.state,
+                    },
+                ));
             }
             Err(why) => {
                 // One bad message does not end the connection, as in Java: a peer of another

@@ -15,9 +15,7 @@ use core::time::Duration;
 pub(crate) use vote::Vote;
 
 use crate::ids::{Epoch, ServerId};
-use crate::limits::{
-    ELECTION_FINALIZE_WAIT, NOTIFICATION_INTERVAL_MAX, NOTIFICATION_INTERVAL_MIN,
-};
+use crate::limits::{ELECTION_FINALIZE_WAIT, NOTIFICATION_INTERVAL_MAX, NOTIFICATION_INTERVAL_MIN};
 use crate::quorum::Voters;
 use crate::time::Instant;
 use crate::wire::election::PeerState;
@@ -88,8 +86,15 @@ impl Election {
     pub(crate) fn enter_looking(&mut self, own: Vote, now: Instant) {
         self.clock += 1;
         self.state = PeerState::Looking;
-        let own = if self.voters.contains(self.me) { own } else { Vote::none() };
-        let proposal = Vote { round: self.clock, ..own };
+        let own = if self.voters.contains(self.me) {
+            own
+        } else {
+            Vote::none()
+        };
+        let proposal = Vote {
+            round: self.clock,
+            ..own
+        };
         self.current = proposal;
         self.round = Some(Round {
             proposal,
@@ -109,7 +114,10 @@ impl Election {
     /// The epoch of the leader's reign is known: late comers must see equal votes everywhere
     /// (ZOOKEEPER-1732).
     pub(crate) fn set_established(&mut self, epoch: Epoch) {
-        assert!(self.round.is_none(), "an epoch is established after an election");
+        assert!(
+            self.round.is_none(),
+            "an epoch is established after an election"
+        );
         self.current.peer_epoch = epoch;
     }
 
@@ -121,25 +129,47 @@ impl Election {
     /// Our vote, for a peer whose connection has just come up.
     pub(crate) fn ballot(&self) -> Ballot {
         let vote = self.round.as_ref().map_or(self.current, |r| r.proposal);
-        Ballot { vote, state: self.state }
+        Ballot {
+            vote,
+            state: self.state,
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let round = self.round.as_ref()?;
-        Some(round.finalize.map_or(round.tell_again, |at| at.min(round.tell_again)))
+        Some(
+            round
+                .finalize
+                .map_or(round.tell_again, |at| at.min(round.tell_again)),
+        )
     }
 
     /// A peer said something; the connection layer has checked that it is a member.
     pub(crate) fn handle_ballot(&mut self, from: ServerId, ballot: Ballot, now: Instant) {
         if !self.voters.contains(from) {
             // An observer asks; its own vote means nothing.
-            let answer = Vote { round: self.clock, ..self.ballot().vote };
-            self.tell(from, Ballot { vote: answer, state: self.state });
+            let answer = Vote {
+                round: self.clock,
+                ..self.ballot().vote
+            };
+            self.tell(
+                from,
+                Ballot {
+                    vote: answer,
+                    state: self.state,
+                },
+            );
             return;
         }
         if self.round.is_none() {
             if ballot.state == PeerState::Looking {
-                self.tell(from, Ballot { vote: self.current, state: self.state });
+                self.tell(
+                    from,
+                    Ballot {
+                        vote: self.current,
+                        state: self.state,
+                    },
+                );
             }
             return;
         }
@@ -158,7 +188,10 @@ impl Election {
         let clock = self.clock;
         let round = self.round.as_mut().expect("checked by the caller");
         if ballot.vote.round < clock {
-            let answer = Ballot { vote: round.proposal, state: PeerState::Looking };
+            let answer = Ballot {
+                vote: round.proposal,
+                state: PeerState::Looking,
+            };
             self.tell(from, answer);
             return;
         }
@@ -183,7 +216,10 @@ impl Election {
     fn adopt(&mut self, candidate: Vote) {
         let clock = self.clock;
         let round = self.round.as_mut().expect("only a looking server adopts");
-        round.proposal = Vote { round: clock, ..candidate };
+        round.proposal = Vote {
+            round: clock,
+            ..candidate
+        };
         round.finalize = None;
         self.current = round.proposal;
         self.count_own();
@@ -230,12 +266,16 @@ impl Election {
         if leader == me {
             return clock == ballot.vote.round;
         }
-        ballots.get(&leader).is_some_and(|b| b.state == PeerState::Leading)
+        ballots
+            .get(&leader)
+            .is_some_and(|b| b.state == PeerState::Leading)
     }
 
     /// Sets or clears the wait for silence, after the ballots or the proposal have changed.
     fn look_for_quorum(&mut self, now: Instant) {
-        let Some(round) = self.round.as_mut() else { return };
+        let Some(round) = self.round.as_mut() else {
+            return;
+        };
         let agreeing: BTreeSet<ServerId> = round
             .received
             .iter()
@@ -255,7 +295,9 @@ impl Election {
 
     /// Timers: silence after a quorum decides; otherwise everybody is told again.
     pub(crate) fn on_wake(&mut self, now: Instant) {
-        let Some(round) = self.round.as_mut() else { return };
+        let Some(round) = self.round.as_mut() else {
+            return;
+        };
         if round.finalize.is_some_and(|at| at <= now) {
             let decision = round.proposal;
             self.decide(decision);
@@ -289,7 +331,10 @@ impl Election {
     fn count_own(&mut self) {
         let voters = &self.voters;
         if let Some(round) = self.round.as_mut().filter(|_| voters.contains(self.me)) {
-            let own = Ballot { vote: round.proposal, state: PeerState::Looking };
+            let own = Ballot {
+                vote: round.proposal,
+                state: PeerState::Looking,
+            };
             round.received.insert(self.me, own);
         }
     }
@@ -297,7 +342,8 @@ impl Election {
     fn tell_everyone(&mut self) {
         let ballot = self.ballot();
         let others = self.voters.iter().filter(|id| *id != self.me);
-        self.tellings.extend(others.map(|to| Telling { to, ballot }));
+        self.tellings
+            .extend(others.map(|to| Telling { to, ballot }));
     }
 
     fn tell(&mut self, to: ServerId, ballot: Ballot) {

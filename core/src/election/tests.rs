@@ -37,7 +37,12 @@ fn config(voters: i64, observers: i64) -> Config {
 }
 
 fn own(id: i64, zxid: i64, epoch: i64) -> Vote {
-    Vote { leader: ServerId(id), zxid: Zxid(zxid), round: 0, peer_epoch: Epoch(epoch) }
+    Vote {
+        leader: ServerId(id),
+        zxid: Zxid(zxid),
+        round: 0,
+        peer_epoch: Epoch(epoch),
+    }
 }
 
 const START: Instant = Instant(0);
@@ -55,13 +60,21 @@ impl Town {
     fn new(voters: i64, observers: i64) -> Self {
         let config = config(voters, observers);
         let servers = config.members.keys();
-        let servers = servers.map(|id| (*id, Election::new(*id, Voters::of(&config)))).collect();
-        Self { servers, up: vec![] }
+        let servers = servers
+            .map(|id| (*id, Election::new(*id, Voters::of(&config))))
+            .collect();
+        Self {
+            servers,
+            up: vec![],
+        }
     }
 
     fn start(&mut self, vote: Vote, id: i64) {
         self.up.push(ServerId(id));
-        self.servers.get_mut(&ServerId(id)).unwrap().enter_looking(vote, START);
+        self.servers
+            .get_mut(&ServerId(id))
+            .unwrap()
+            .enter_looking(vote, START);
         self.settle(START);
     }
 
@@ -105,7 +118,11 @@ fn three_servers_started_in_order_are_led_by_the_second() {
     assert_eq!(town.decide(at(100)), BTreeMap::new(), "silence must last");
     assert_eq!(town.decide(at(200)), BTreeMap::from([(1, 2), (2, 2)]));
     town.start(own(3, 0, 0), 3);
-    assert_eq!(town.decide(at(300)), BTreeMap::from([(3, 2)]), "a late comer joins");
+    assert_eq!(
+        town.decide(at(300)),
+        BTreeMap::from([(3, 2)]),
+        "a late comer joins"
+    );
 }
 
 #[test]
@@ -122,7 +139,10 @@ fn the_longest_history_of_the_newest_epoch_wins() {
     town.start(own(3, 100, 1), 3);
     town.start(own(1, 7, 2), 1);
     town.start(own(2, 9, 2), 2);
-    assert_eq!(town.decide(at(200)), BTreeMap::from([(1, 2), (2, 2), (3, 2)]));
+    assert_eq!(
+        town.decide(at(200)),
+        BTreeMap::from([(1, 2), (2, 2), (3, 2)])
+    );
 }
 
 #[test]
@@ -130,7 +150,11 @@ fn an_observer_learns_who_leads_and_never_votes() {
     let mut town = Town::new(2, 1);
     town.start(own(3, 900, 9), 3);
     town.start(own(1, 0, 0), 1);
-    assert_eq!(town.decide(at(200)), BTreeMap::new(), "one voter of two is no quorum");
+    assert_eq!(
+        town.decide(at(200)),
+        BTreeMap::new(),
+        "one voter of two is no quorum"
+    );
     town.start(own(2, 0, 0), 2);
     assert_eq!(town.decide(at(400)), BTreeMap::from([(1, 2), (2, 2)]));
     // It hears of it when it asks again.
@@ -147,7 +171,10 @@ fn settled_followers_without_their_leader_convince_nobody() {
     assert_eq!(town.decide(at(200)).len(), 3);
     // Server 3 leads and dies; 2 restarts and hears only 1, which still follows 3.
     town.up.retain(|id| id.0 != 3);
-    town.servers.insert(ServerId(2), Election::new(ServerId(2), Voters::of(&config(3, 0))));
+    town.servers.insert(
+        ServerId(2),
+        Election::new(ServerId(2), Voters::of(&config(3, 0))),
+    );
     town.up.retain(|id| id.0 != 2);
     town.start(own(2, 0, 0), 2);
     assert_eq!(town.decide(at(5_000)), BTreeMap::new());

@@ -45,7 +45,12 @@ mod tests {
     use super::*;
 
     fn vote(leader: i64, zxid: i64, round: i64, epoch: i64) -> Vote {
-        Vote { leader: ServerId(leader), zxid: Zxid(zxid), round, peer_epoch: Epoch(epoch) }
+        Vote {
+            leader: ServerId(leader),
+            zxid: Zxid(zxid),
+            round,
+            peer_epoch: Epoch(epoch),
+        }
     }
 
     #[test]

@@ -43,7 +43,13 @@ impl Node {
         let election = Election::new(sh.config.me, sh.voters.clone());
         let exchange = Exchange::new(&sh.config);
         let role = Role::Looking;
-        let mut node = Self { sh, election, exchange, role, is_turn_over: false };
+        let mut node = Self {
+            sh,
+            election,
+            exchange,
+            role,
+            is_turn_over: false,
+        };
         if node.sh.config.is_standalone() {
             node.enter_standalone();
         } else {
@@ -70,7 +76,10 @@ impl Node {
 
     /// Ends the turn: hands its effects over in `out`, which must be empty.
     pub fn flush(&mut self, now: Now, out: &mut Outbox) {
-        assert!(out.is_empty(), "the last turn's effects were not carried out");
+        assert!(
+            out.is_empty(),
+            "the last turn's effects were not carried out"
+        );
         assert!(now.mono >= self.sh.now.mono, "time never runs back");
         self.sh.now = now;
         if !self.sh.halted {
@@ -93,20 +102,25 @@ impl Node {
         }
         let role = match &self.role {
             Role::Standalone(order) => order.deadline(),
-            Role::Looking => self.parked().map(|(_, opened)| opened + LEADER_PATIENCE).min(),
+            Role::Looking => self
+                .parked()
+                .map(|(_, opened)| opened + LEADER_PATIENCE)
+                .min(),
             Role::Resting { until } => Some(*until),
             Role::Reloading { .. } => None,
             Role::Leading(leading) => Some(leading.deadline()),
             Role::Learning(learner) => Some(learner.deadline(&self.sh)),
         };
-        [role, self.election.deadline(), self.sh.clients.deadline()].into_iter().flatten().min()
+        [role, self.election.deadline(), self.sh.clients.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What may be read before the next flush.
     pub fn appetite(&self) -> Appetite {
         let proposals = self.order().map_or(0, Broadcast::proposals_len);
-        let clients =
-            self.sh.clients.wants_input() && proposals < PROPOSALS_OUTSTANDING_MAX;
+        let clients = self.sh.clients.wants_input() && proposals < PROPOSALS_OUTSTANDING_MAX;
         Appetite { clients }
     }
 
@@ -143,7 +157,11 @@ impl Node {
                 clients.handle_bytes(conn, bytes, &mut serving);
             }
             Input::ClientClosed { conn } => self.sh.clients.handle_closed(conn),
-            Input::LinkOpened { link, peer, channel } => self.on_link_opened(link, peer, channel),
+            Input::LinkOpened {
+                link,
+                peer,
+                channel,
+            } => self.on_link_opened(link, peer, channel),
             Input::LinkBytes { link, bytes } => return self.on_link_bytes(link, bytes),
             Input::LinkDrained { link, bytes } => self.sh.links.drained(link, bytes),
             Input::LinkClosed { link } => return self.on_link_closed(link),
@@ -180,7 +198,9 @@ impl Node {
     }
 
     fn on_link_bytes(&mut self, link: LinkId, bytes: &[u8]) -> Result<(), Leave> {
-        let Some(channel) = self.sh.links.get(link).map(|l| l.channel) else { return Ok(()) };
+        let Some(channel) = self.sh.links.get(link).map(|l| l.channel) else {
+            return Ok(());
+        };
         if channel == Channel::Election {
             let now = self.sh.now.mono;
             for (from, ballot) in self.exchange.handle_bytes(link, bytes, &mut self.sh) {
@@ -200,7 +220,9 @@ impl Node {
 
     /// Keeps the first words of a follower that came before we were elected.
     fn park(&mut self, link: LinkId, bytes: &[u8]) {
-        let Some(all) = self.sh.links.take_bytes(link, bytes, self.sh.now.mono) else { return };
+        let Some(all) = self.sh.links.take_bytes(link, bytes, self.sh.now.mono) else {
+            return;
+        };
         if all.len() > PARKED_BYTES_MAX {
             self.sh.close_link(link, CloseReason::NotServing);
         } else {
@@ -210,14 +232,19 @@ impl Node {
 
     /// Links on our quorum port whose owners wait for us to become the leader.
     fn parked(&self) -> impl Iterator<Item = (LinkId, Instant)> + '_ {
-        let waiting = |(_, l): &(LinkId, &crate::links::Link)| {
-            l.channel == Channel::Quorum && !l.dialled
-        };
-        self.sh.links.iter().filter(waiting).map(|(id, l)| (id, l.opened))
+        let waiting =
+            |(_, l): &(LinkId, &crate::links::Link)| l.channel == Channel::Quorum && !l.dialled;
+        self.sh
+            .links
+            .iter()
+            .filter(waiting)
+            .map(|(id, l)| (id, l.opened))
     }
 
     fn on_link_closed(&mut self, link: LinkId) -> Result<(), Leave> {
-        let Some(closed) = self.sh.links.forget(link) else { return Ok(()) };
+        let Some(closed) = self.sh.links.forget(link) else {
+            return Ok(());
+        };
         match (closed.channel, &mut self.role) {
             (Channel::Election, _) => self.exchange.handle_closed(link, closed.peer),
             (Channel::Quorum, Role::Leading(leading)) => leading.handle_closed(link, &mut self.sh),
@@ -280,8 +307,10 @@ impl Node {
 
     /// Followers that wait for a leader that we may never be must look elsewhere.
     fn end_patience(&mut self, now: Instant) {
-        let late: alloc::vec::Vec<_> =
-            self.parked().filter(|(_, at)| *at + LEADER_PATIENCE <= now).collect();
+        let late: alloc::vec::Vec<_> = self
+            .parked()
+            .filter(|(_, at)| *at + LEADER_PATIENCE <= now)
+            .collect();
         for (link, _) in late {
             self.sh.close_link(link, CloseReason::NotServing);
         }

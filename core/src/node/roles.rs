@@ -31,9 +31,13 @@ pub(super) enum Role {
     /// In an election.
     Looking,
     /// An observer that has lost its leader gives the voters a moment.
-    Resting { until: Instant },
+    Resting {
+        until: Instant,
+    },
     /// The data directory is being read again; nothing may be claimed until it is.
-    Reloading { seq: WriteSeq },
+    Reloading {
+        seq: WriteSeq,
+    },
     Leading(Leading),
     /// Follower or observer.
     Learning(Learner),
@@ -45,7 +49,10 @@ impl Node {
         let epoch = sh.db.applied().epoch();
         let order = Broadcast::start(epoch, sh.voters.clone(), sh);
         sh.clients.start_serving(sh.db.applied());
-        sh.report(Event::Serving { epoch, zxid: sh.db.applied() });
+        sh.report(Event::Serving {
+            epoch,
+            zxid: sh.db.applied(),
+        });
         self.role = Role::Standalone(order);
     }
 
@@ -61,7 +68,10 @@ impl Node {
     }
 
     pub(super) fn enter_looking(&mut self) {
-        assert!(self.sh.tail.is_empty(), "a vote stands for everything that is logged");
+        assert!(
+            self.sh.tail.is_empty(),
+            "a vote stands for everything that is logged"
+        );
         self.role = Role::Looking;
         let own = Vote {
             leader: self.sh.config.me,
@@ -70,7 +80,9 @@ impl Node {
             peer_epoch: self.sh.current,
         };
         self.election.enter_looking(own, self.sh.now.mono);
-        self.sh.report(Event::Looking { round: self.election.round_number() });
+        self.sh.report(Event::Looking {
+            round: self.election.round_number(),
+        });
     }
 
     /// Tells the votes, and takes the role that an election gives.
@@ -82,7 +94,9 @@ impl Node {
             if !matches!(self.role, Role::Looking) {
                 return;
             }
-            let Some(leader) = self.election.take_decision() else { return };
+            let Some(leader) = self.election.take_decision() else {
+                return;
+            };
             self.enter_elected(leader);
         }
     }
@@ -107,11 +121,15 @@ impl Node {
     fn enter_leading(&mut self) {
         let mut leading = Leading::enter(&mut self.sh);
         let waiting: alloc::vec::Vec<_> = self.parked().map(|(link, _)| link).collect();
-        self.sh.report(Event::Leading { epoch: self.sh.promised });
+        self.sh.report(Event::Leading {
+            epoch: self.sh.promised,
+        });
         let mut left = Ok(());
         for link in waiting {
             leading.handle_opened(link, &self.sh);
-            left = left.and(leading.handle_bytes(link, &[], &mut self.sh));
+            if left.is_ok() {
+                left = leading.handle_bytes(link, &[], &mut self.sh);
+            }
         }
         self.role = Role::Leading(leading);
         if let Err(Leave(why)) = left {
@@ -169,7 +187,12 @@ impl Node {
             Role::Standalone(_) | Role::Looking | Role::Resting { .. } => None,
         };
         self.sh.fast_forward();
-        let open: alloc::vec::Vec<_> = self.sh.links.iter().map(|(id, l)| (id, l.channel)).collect();
+        let open: alloc::vec::Vec<_> = self
+            .sh
+            .links
+            .iter()
+            .map(|(id, l)| (id, l.channel))
+            .collect();
         for (link, _) in open.into_iter().filter(|(_, c)| *c == Channel::Quorum) {
             self.sh.close_link(link, CloseReason::RoleLeft);
         }

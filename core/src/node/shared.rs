@@ -55,7 +55,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn boot(config: Config, found: Recovered, now: Now) -> Self {
-        assert!(found.current <= found.accepted, "storage refuses such epochs");
+        assert!(
+            found.current <= found.accepted,
+            "storage refuses such epochs"
+        );
         let voters = if config.is_standalone() {
             Voters::alone(config.me)
         } else {
@@ -89,13 +92,14 @@ impl Shared {
     /// does at each start.
     fn write_config_node(&mut self) {
         if !self.config.is_standalone() {
-            self.db.set_config_node(&verifier_text(&self.config.members, 0));
+            self.db
+                .set_config_node(&verifier_text(&self.config.members, 0));
         }
     }
 
     /// The last transaction of this server's history: in the log, if not yet applied.
     pub(crate) fn last_logged(&self) -> Zxid {
-        self.tail.back().map_or(self.db.applied(), |e| e.zxid)
+        self.tail.back().map_or_else(|| self.db.applied(), |e| e.zxid)
     }
 
     pub(crate) fn report(&mut self, event: Event) {
@@ -121,7 +125,10 @@ impl Shared {
     /// Gives a transaction to the log. Its proof comes back as `Settled::Logged`.
     pub(crate) fn append(&mut self, entry: LogEntry) {
         assert!(entry.zxid > self.last_logged(), "the log only grows");
-        let op = WriteOp::Append { zxid: entry.zxid, record: entry.record.clone() };
+        let op = WriteOp::Append {
+            zxid: entry.zxid,
+            record: entry.record.clone(),
+        };
         self.write(Mark::Logged(Logged(entry.zxid)), op);
         self.tail.push_back(entry);
     }
@@ -129,11 +136,17 @@ impl Shared {
     pub(crate) fn write_accepted(&mut self, epoch: Epoch) {
         assert!(epoch > self.promised, "an epoch is promised once");
         self.promised = epoch;
-        self.write(Mark::Accepted(Accepted(epoch)), WriteOp::AcceptedEpoch(epoch));
+        self.write(
+            Mark::Accepted(Accepted(epoch)),
+            WriteOp::AcceptedEpoch(epoch),
+        );
     }
 
     pub(crate) fn write_current(&mut self, epoch: Epoch) {
-        assert!(epoch <= self.promised, "a reign is joined only after it was promised");
+        assert!(
+            epoch <= self.promised,
+            "a reign is joined only after it was promised"
+        );
         self.write(Mark::Current(Current(epoch)), WriteOp::CurrentEpoch(epoch));
     }
 
@@ -176,7 +189,10 @@ impl Shared {
     /// Applies the oldest logged transaction, now committed, and tells the clients. Returns its
     /// header and result.
     pub(crate) fn commit_next(&mut self) -> Option<(TxnHeader, Outcome)> {
-        let entry = self.tail.pop_front().expect("only what was logged is committed");
+        let entry = self
+            .tail
+            .pop_front()
+            .expect("only what was logged is committed");
         let applied = self.apply(&entry)?;
         self.applied_this_turn.push(entry.clone());
         self.recent.push(entry);
@@ -191,7 +207,10 @@ impl Shared {
 
     /// Applies a transaction that the leader has committed, while no client is served yet.
     pub(crate) fn apply_synchronized(&mut self) {
-        let entry = self.tail.pop_front().expect("only what was logged is applied");
+        let entry = self
+            .tail
+            .pop_front()
+            .expect("only what was logged is applied");
         if self.apply(&entry).is_some() {
             self.applied_this_turn.push(entry.clone());
             self.recent.push(entry);
@@ -200,14 +219,20 @@ impl Shared {
     }
 
     fn apply(&mut self, entry: &LogEntry) -> Option<(TxnHeader, Outcome)> {
-        assert!(entry.zxid > self.db.applied(), "history is applied once, in order");
+        assert!(
+            entry.zxid > self.db.applied(),
+            "history is applied once, in order"
+        );
         let Ok(record) = TxnRecord::decode(&entry.record) else {
             self.halt(Fault::RecordUndecodable { zxid: entry.zxid });
             return None;
         };
         let outcome = self.db.apply(&record, &mut self.changes);
         assert_eq!(self.db.applied(), entry.zxid);
-        if record.digest.is_some_and(|expected| expected != self.db.digest()) {
+        if record
+            .digest
+            .is_some_and(|expected| expected != self.db.digest())
+        {
             self.digest_mismatches += 1;
             self.report(Event::DigestMismatch { zxid: entry.zxid });
         }
@@ -232,7 +257,11 @@ impl Shared {
 
     /// The clients, and what they may use while they handle something.
     pub(crate) fn serving(&mut self) -> (&mut Clients, Serving<'_>) {
-        let serving = Serving { now: self.now, db: &self.db, out: &mut self.out };
+        let serving = Serving {
+            now: self.now,
+            db: &self.db,
+            out: &mut self.out,
+        };
         (&mut self.clients, serving)
     }
 

@@ -97,7 +97,8 @@ impl Shared {
     fn end_snapshot(&mut self, walk: WalkId, last: Vec<u8>) {
         let (zxid, digest) = (self.db.walk_zxid(walk), self.db.walk_digest(walk));
         self.db.end_walk(walk);
-        self.out.push(Action::Snapshot(SnapshotStep::Chunk(Bytes::from(last))));
+        self.out
+            .push(Action::Snapshot(SnapshotStep::Chunk(Bytes::from(last))));
         self.snapshots.progress = Progress::Ending;
         self.emit_step(SnapshotStep::End { zxid, digest });
         self.report(Event::SnapshotTaken { zxid });

@@ -37,7 +37,6 @@ pub struct Status {
     pub digest: u64,
     pub node_count: usize,
     pub watch_count: usize,
-    pub watched_connections: usize,
     pub ephemeral_count: usize,
     pub data_bytes: usize,
     pub sessions: usize,
@@ -60,7 +59,11 @@ impl Node {
         let sh = &self.sh;
         let tree = sh.db.tree();
         let order = self.order();
-        let none = ProposalSizes { last: -1, min: -1, max: -1 };
+        let none = ProposalSizes {
+            last: -1,
+            min: -1,
+            max: -1,
+        };
         let sizes = order.map_or(none, |o| o.sizes());
         let (synced_followers, synced_observers) = match &self.role {
             Role::Leading(leading) => leading.synchronized(),
@@ -77,12 +80,11 @@ impl Node {
             accepted_epoch: sh.accepted,
             current_epoch: sh.current,
             applied: sh.db.applied(),
-            visible: sh.clients.visible(sh.db.applied()),
+            visible: sh.clients.visible(&sh.db),
             logged: sh.last_logged(),
             digest: sh.db.digest(),
             node_count: tree.node_count(),
             watch_count: sh.clients.watch_count(),
-            watched_connections: sh.clients.watched_connections(),
             ephemeral_count: tree.ephemeral_count(),
             data_bytes: tree.data_bytes(),
             sessions: sh.db.sessions().len(),

@@ -30,6 +30,8 @@ use crate::wire::splitter::Splitter;
 pub(super) struct Desk {
     pub(super) mutants: Mutants,
     pub(super) watches: Watches,
+    /// Where the epoch began in which this server serves; see [`Self::visible`].
+    pub(super) start: Zxid,
     pub(super) upstream: Vec<Upstream>,
     /// Whose syncs are upstream, oldest first; the connection may be gone.
     pub(super) syncs: VecDeque<ConnId>,
@@ -60,6 +62,7 @@ impl Desk {
         Self {
             mutants: config.mutants,
             watches: Watches::new(config.seed, config.mutants),
+            start: Zxid::ZERO,
             upstream: Vec::new(),
             syncs: VecDeque::new(),
             touched: Vec::new(),
@@ -73,6 +76,13 @@ impl Desk {
             sent: 0,
             late_events: Vec::new(),
         }
+    }
+
+    /// The zxid that clients are told. Every server that serves in an epoch holds all that was
+    /// before it, so none of them is behind the epoch's start: a client may go from one that has
+    /// seen nothing newer to another.
+    pub(super) fn visible(&self, db: &Database) -> Zxid {
+        db.applied().max(self.start)
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -276,7 +286,7 @@ impl Desk {
                 Ok(())
             }
             op::RECONFIG => {
-                let (zxid, error) = (ctx.db.applied(), ErrorCode::ReconfigDisabled);
+                let (zxid, error) = (self.visible(ctx.db), ErrorCode::ReconfigDisabled);
                 self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
                 Ok(())
             }
@@ -341,7 +351,7 @@ impl Desk {
             unreachable!("only open sessions sync")
         };
         let Ok(Request::Sync { path }) = Request::decode(op::SYNC, body) else {
-            let (zxid, error) = (ctx.db.applied(), ErrorCode::MarshallingError);
+            let (zxid, error) = (self.visible(ctx.db), ErrorCode::MarshallingError);
             return self.send_in_turn(c, ctx, |out| put_header(xid, zxid, error, out));
         };
         let mut reply = Vec::new();
@@ -382,7 +392,7 @@ impl Desk {
 
     /// The oldest sync of this connection is done.
     pub(super) fn finish_sync(&mut self, c: &mut Connection, ctx: &Serving<'_>) {
-        let zxid = ctx.db.applied();
+        let zxid = self.visible(ctx.db);
         c.finish_sync(|xid, path| {
             let mut frame = Vec::new();
             put_answer(xid, zxid, &mut frame, |out| {
@@ -443,7 +453,7 @@ impl Desk {
         out: &mut Vec<u8>,
     ) {
         self.sent += 1;
-        let zxid = db.applied();
+        let zxid = self.visible(db);
         match op {
             op::PING => put_header(xid::PING, zxid, ErrorCode::Ok, out),
             op::SET_WATCHES => {

@@ -106,7 +106,7 @@ impl Clients {
     /// Decides a ConnectRequest as far as this server can, in ZooKeeper's order.
     fn on_hello(&mut self, conn: ConnId, hello: &Hello, ctx: &mut Serving<'_>) {
         self.desk.received += 1;
-        let (seen, applied) = (hello.last_zxid_seen, ctx.db.applied());
+        let (seen, applied) = (hello.last_zxid_seen, self.desk.visible(ctx.db));
         if seen > applied && !self.desk.mutants.has(Mutant::LastZxidSeenIgnored) {
             return self.close(conn, CloseReason::ClientAhead { seen, applied }, ctx.out);
         }

@@ -32,7 +32,7 @@ use reply::Notifier;
 use crate::boundary::{Action, CloseReason, Outbox, Whom};
 use crate::config::Config;
 use crate::database::{Change, Database, Outcome};
-use crate::ids::{ConnId, SessionId};
+use crate::ids::{ConnId, SessionId, Zxid};
 use crate::limits::{
     CLIENT_HELD_BYTES_MAX, CLIENT_OUTSTANDING_BYTES_MAX, PROPOSALS_OUTSTANDING_MAX,
     REPLY_BYTES_PER_TURN, REQUESTS_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
@@ -117,10 +117,17 @@ impl Clients {
         self.serving
     }
 
-    /// The server has found its role and may answer from its tree.
-    pub fn start_serving(&mut self) {
+    /// The server has found its role, in the epoch that began at `start`, and may answer from its
+    /// tree.
+    pub fn start_serving(&mut self, start: Zxid) {
         assert!(!self.serving, "serving already");
         self.serving = true;
+        self.desk.start = start;
+    }
+
+    /// What clients see as this server's zxid.
+    pub fn visible(&self, db: &Database) -> Zxid {
+        self.desk.visible(db)
     }
 
     /// The role ended: closes every connection and forgets what was under way. What went upstream
@@ -324,7 +331,7 @@ impl Clients {
             && self.backlog.is_empty()
     }
 
-    pub fn connection_count(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.len()
     }
 

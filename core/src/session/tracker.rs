@@ -49,13 +49,13 @@ pub(crate) struct Tracker {
 
 impl Tracker {
     /// Every known session gets its full timeout anew: a new leader can not know who was heard.
-    pub(crate) fn start(
-        tick: Duration,
-        sessions: &BTreeMap<SessionId, i32>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn start(tick: Duration, sessions: &BTreeMap<SessionId, i32>, now: Instant) -> Self {
         assert!(!tick.is_zero());
-        let mut tracker = Self { tick, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
+        let mut tracker = Self {
+            tick,
+            sessions: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+        };
         for (&session, &timeout_ms) in sessions {
             tracker.open(session, timeout_ms, None, now);
         }
@@ -73,7 +73,15 @@ impl Tracker {
         let timeout = Duration::from_millis(timeout_ms.max(0) as u64);
         let deadline = self.round_up(now + timeout);
         self.forget(session);
-        self.sessions.insert(session, Tracked { timeout, deadline, owner, closing: false });
+        self.sessions.insert(
+            session,
+            Tracked {
+                timeout,
+                deadline,
+                owner,
+                closing: false,
+            },
+        );
         self.buckets.entry(deadline).or_default().insert(session);
     }
 
@@ -81,7 +89,9 @@ impl Tracker {
     pub(crate) fn touch(&mut self, session: SessionId, timeout_ms: i32, now: Instant) -> bool {
         let timeout = Duration::from_millis(timeout_ms.max(0) as u64);
         let deadline = self.round_up(now + timeout);
-        let Some(tracked) = self.sessions.get_mut(&session) else { return false };
+        let Some(tracked) = self.sessions.get_mut(&session) else {
+            return false;
+        };
         if tracked.closing {
             return false;
         }
@@ -193,7 +203,10 @@ mod tests {
         assert_eq!(t.deadline(), Some(at(300)));
         assert_eq!(t.expire(at(300)), Some(A));
         assert_eq!(t.expire(at(300)), None);
-        assert!(!t.touch(A, 250, at(300)), "a closing session can not be saved");
+        assert!(
+            !t.touch(A, 250, at(300)),
+            "a closing session can not be saved"
+        );
     }
 
     #[test]

@@ -92,7 +92,10 @@ impl Broadcast {
     /// Starts after the state in `sh`, with the first transaction of `epoch`, or the next one of
     /// the epoch that the state is in.
     pub(crate) fn start(epoch: Epoch, voters: Voters, sh: &Shared) -> Self {
-        assert!(sh.tail.is_empty(), "the initial history is applied before a reign begins");
+        assert!(
+            sh.tail.is_empty(),
+            "the initial history is applied before a reign begins"
+        );
         assert!(sh.db.applied().epoch() <= epoch);
         let mutants = sh.config.mutants;
         Self {
@@ -107,7 +110,11 @@ impl Broadcast {
             rounds_begun: 0,
             rounds_confirmed: 0,
             news: Vec::new(),
-            sizes: ProposalSizes { last: -1, min: -1, max: -1 },
+            sizes: ProposalSizes {
+                last: -1,
+                min: -1,
+                max: -1,
+            },
         }
     }
 
@@ -169,7 +176,9 @@ impl Broadcast {
     /// Sessions whose time is over are closed by a transaction, like any other write.
     pub(crate) fn expire_sessions(&mut self, sh: &mut Shared) {
         while !self.is_exhausted() {
-            let Some(session) = self.tracker.expire(sh.now.mono) else { return };
+            let Some(session) = self.tracker.expire(sh.now.mono) else {
+                return;
+            };
             sh.report(Event::SessionExpired { session });
             self.propose(session, 0, op::CLOSE_SESSION, &[], &[], None, sh);
         }
@@ -180,15 +189,31 @@ impl Broadcast {
     /// Requests of this server's own clients.
     pub(crate) fn handle_upstream(&mut self, item: Upstream, sh: &mut Shared) {
         match item {
-            Upstream::Request { session, cxid, op, body, identities } => {
+            Upstream::Request {
+                session,
+                cxid,
+                op,
+                body,
+                identities,
+            } => {
                 let (body, identities) = (&body[..], &identities[..]);
                 let origin = Owner::Here;
                 self.handle_request(
-                    Request { origin, session, cxid, op, body, identities },
+                    Request {
+                        origin,
+                        session,
+                        cxid,
+                        op,
+                        body,
+                        identities,
+                    },
                     sh,
                 );
             }
-            Upstream::Revalidate { session, timeout_ms } => {
+            Upstream::Revalidate {
+                session,
+                timeout_ms,
+            } => {
                 let valid = self.revalidate(session, timeout_ms, Owner::Here, sh);
                 let (clients, mut serving) = sh.serving();
                 clients.on_revalidated(session, valid, &mut serving);
@@ -201,16 +226,28 @@ impl Broadcast {
             // The reign ends in this turn; the client sees a lost connection.
             return;
         }
-        let Request { origin, session, cxid, op, body, identities } = request;
+        let Request {
+            origin,
+            session,
+            cxid,
+            op,
+            body,
+            identities,
+        } = request;
         let refuse = match op {
             op::SYNC => {
                 let round = self.rounds_begun + 1;
-                self.syncs.push_back(WaitingSync { after: self.last, round, origin });
+                self.syncs.push_back(WaitingSync {
+                    after: self.last,
+                    round,
+                    origin,
+                });
                 return;
             }
             op::CREATE_SESSION => {
                 let timeout_ms = body.first_chunk().map_or(0, |b| i32::from_be_bytes(*b));
-                self.tracker.open(session, timeout_ms, Some(origin), sh.now.mono);
+                self.tracker
+                    .open(session, timeout_ms, Some(origin), sh.now.mono);
                 None
             }
             op::CLOSE_SESSION => {
@@ -226,7 +263,10 @@ impl Broadcast {
         self.propose(session, cxid, op, body, identities, refuse, sh);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one transaction header and body")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the fields of one transaction header and body"
+    )]
     fn propose(
         &mut self,
         session: SessionId,
@@ -239,17 +279,33 @@ impl Broadcast {
     ) {
         let zxid = self.last.next();
         let time = sh.now.wall;
-        let ask = Ask { session, cxid, op, body, identities, zxid, time, refuse };
+        let ask = Ask {
+            session,
+            cxid,
+            op,
+            body,
+            identities,
+            zxid,
+            time,
+            refuse,
+        };
         let mut record = Vec::new();
         self.outstanding.prepare(&sh.db, &ask, &mut record);
         self.last = zxid;
         let size = record.len() as i64;
         self.sizes = ProposalSizes {
             last: size,
-            min: if self.sizes.min < 0 { size } else { self.sizes.min.min(size) },
+            min: if self.sizes.min < 0 {
+                size
+            } else {
+                self.sizes.min.min(size)
+            },
             max: self.sizes.max.max(size),
         };
-        let entry = LogEntry { zxid, record: Bytes::from(record) };
+        let entry = LogEntry {
+            zxid,
+            record: Bytes::from(record),
+        };
         let (since, acks) = (sh.now.mono, BTreeSet::new());
         self.proposals.push_back(Proposal { zxid, since, acks });
         self.news.push(News::Propose(entry.clone()));
@@ -264,7 +320,9 @@ impl Broadcast {
     /// Is a round of pings needed, so that a sync can be answered? Asked once a turn: all syncs of
     /// a turn share one round, and a deposed leader never gets its answers.
     pub(crate) fn wants_round(&self) -> bool {
-        self.syncs.back().is_some_and(|s| s.round > self.rounds_begun)
+        self.syncs
+            .back()
+            .is_some_and(|s| s.round > self.rounds_begun)
     }
 
     /// A round of pings leaves now; its number.
@@ -290,9 +348,15 @@ impl Broadcast {
     /// A learner says that its copy is durable. Votes for what is committed already, or was never
     /// proposed in this reign, mean nothing.
     pub(crate) fn count(&mut self, from: ServerId, zxid: Zxid, sh: &mut Shared) {
-        let Some(first) = self.proposals.front().map(|p| p.zxid) else { return };
-        let Ok(position) = usize::try_from(zxid.0 - first.0) else { return };
-        let Some(proposal) = self.proposals.get_mut(position) else { return };
+        let Some(first) = self.proposals.front().map(|p| p.zxid) else {
+            return;
+        };
+        let Ok(position) = usize::try_from(zxid.0 - first.0) else {
+            return;
+        };
+        let Some(proposal) = self.proposals.get_mut(position) else {
+            return;
+        };
         assert_eq!(proposal.zxid, zxid, "proposals have no holes");
         proposal.acks.insert(from);
         if self.mutants.has(Mutant::CommitOutOfOrder) && self.voters.is_quorum(&proposal.acks) {
@@ -320,7 +384,11 @@ impl Broadcast {
         &self,
         sh: &'a Shared,
     ) -> impl Iterator<Item = &'a LogEntry> + use<'a> {
-        assert_eq!(self.proposals.len(), sh.tail.len(), "what is proposed is logged");
+        assert_eq!(
+            self.proposals.len(),
+            sh.tail.len(),
+            "what is proposed is logged"
+        );
         sh.tail.iter()
     }
 
@@ -347,7 +415,9 @@ impl Broadcast {
         assert_eq!(entry.zxid, proposal.zxid);
         // Learners hear of the commit before our own clients do; either order is allowed.
         self.news.push(News::Commit(entry));
-        let Some((header, outcome)) = sh.commit_next() else { return };
+        let Some((header, outcome)) = sh.commit_next() else {
+            return;
+        };
         self.outstanding.retire(proposal.zxid);
         self.on_committed(&header, &outcome);
     }

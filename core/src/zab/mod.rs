@@ -6,7 +6,6 @@ pub(crate) mod leader;
 pub(crate) mod learner;
 mod plan;
 
-
 use crate::boundary::CloseReason;
 use crate::wire::quorum::{QuorumPacket, measure_packet};
 

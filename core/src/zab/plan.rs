@@ -43,12 +43,18 @@ pub(super) fn choose(peer: Zxid, applied: Zxid, recent: &CommittedLog) -> Plan {
         return Plan::Diff { from: peer };
     }
     if peer > max {
-        return if is_new_epoch { Plan::Snap } else { Plan::Trunc { to: max } };
+        return if is_new_epoch {
+            Plan::Snap
+        } else {
+            Plan::Trunc { to: max }
+        };
     }
     if peer < min {
         return Plan::Snap;
     }
-    let Some(before) = recent.last_not_after(peer) else { return Plan::Snap };
+    let Some(before) = recent.last_not_after(peer) else {
+        return Plan::Snap;
+    };
     if before == peer {
         return Plan::Diff { from: peer };
     }
@@ -79,7 +85,10 @@ mod tests {
     fn window(zxids: &[Zxid]) -> CommittedLog {
         let mut log = CommittedLog::default();
         for &zxid in zxids {
-            log.push(LogEntry { zxid, record: Bytes::new() });
+            log.push(LogEntry {
+                zxid,
+                record: Bytes::new(),
+            });
         }
         log
     }
@@ -105,7 +114,10 @@ mod tests {
         assert_eq!(choose(z(1, 4), z(3, 1), &log), Plan::Snap);
         assert_eq!(choose(z(2, 4), z(3, 1), &log), Plan::Snap);
         assert_eq!(choose(Zxid::ZERO, z(3, 1), &log), Plan::Snap);
-        assert_eq!(choose(z(1, 4), z(1, 9), &CommittedLog::default().clone()), Plan::Snap);
+        assert_eq!(
+            choose(z(1, 4), z(1, 9), &CommittedLog::default().clone()),
+            Plan::Snap
+        );
     }
 
     #[test]
@@ -118,7 +130,13 @@ mod tests {
     #[test]
     fn an_empty_ensemble_has_nothing_to_send() {
         let log = CommittedLog::default();
-        assert_eq!(choose(Zxid::ZERO, Zxid::ZERO, &log), Plan::Diff { from: Zxid::ZERO });
-        assert_eq!(choose(z(1, 1), Zxid::ZERO, &log), Plan::Trunc { to: Zxid::ZERO });
+        assert_eq!(
+            choose(Zxid::ZERO, Zxid::ZERO, &log),
+            Plan::Diff { from: Zxid::ZERO }
+        );
+        assert_eq!(
+            choose(z(1, 1), Zxid::ZERO, &log),
+            Plan::Trunc { to: Zxid::ZERO }
+        );
     }
 }

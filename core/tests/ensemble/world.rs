@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use vivarium_core::boundary::{
-    Action, Channel, Input, Outbox, SnapshotStep, Whom, WriteOp,
-};
+use vivarium_core::boundary::{Action, Channel, Input, Outbox, SnapshotStep, Whom, WriteOp};
 use vivarium_core::config::{Config, LearnerType, Member};
 use vivarium_core::database::Database;
 use vivarium_core::ids::{ConnId, Epoch, LinkId, ServerId, WriteSeq, Zxid};
@@ -59,7 +57,9 @@ impl Disk {
             }
         };
         for (_, record) in &self.log {
-            recovery.replay(record.clone()).expect("a record that was written");
+            recovery
+                .replay(record.clone())
+                .expect("a record that was written");
         }
         recovery.finish(self.accepted, self.current)
     }
@@ -68,7 +68,7 @@ impl Disk {
 /// One end of a connection between servers.
 type End = (ServerId, LinkId);
 
-pub struct World {
+pub(crate) struct World {
     config: Config,
     now_ns: u64,
     nodes: BTreeMap<ServerId, Node>,
@@ -94,7 +94,7 @@ enum Event {
 }
 
 impl World {
-    pub fn new(voters: i64, observers: i64) -> Self {
+    pub(crate) fn new(voters: i64, observers: i64) -> Self {
         let member = |kind| Member {
             kind,
             host: "localhost".into(),
@@ -103,10 +103,15 @@ impl World {
             client_address: None,
         };
         let kind = |id| {
-            if id <= voters { LearnerType::Participant } else { LearnerType::Observer }
+            if id <= voters {
+                LearnerType::Participant
+            } else {
+                LearnerType::Observer
+            }
         };
-        let members: BTreeMap<_, _> =
-            (1..=voters + observers).map(|id| (ServerId(id), member(kind(id)))).collect();
+        let members: BTreeMap<_, _> = (1..=voters + observers)
+            .map(|id| (ServerId(id), member(kind(id))))
+            .collect();
         let disks = members.keys().map(|id| (*id, Disk::default())).collect();
         let config = Config {
             me: ServerId(0),
@@ -134,35 +139,41 @@ impl World {
         }
     }
 
-    pub fn ids(&self) -> Vec<ServerId> {
+    pub(crate) fn ids(&self) -> Vec<ServerId> {
         self.disks.keys().copied().collect()
     }
 
-    pub fn status(&self, id: ServerId) -> Status {
+    pub(crate) fn status(&self, id: ServerId) -> Status {
         self.nodes[&id].status()
     }
 
-    pub fn database(&self, id: ServerId) -> &Database {
+    pub(crate) fn database(&self, id: ServerId) -> &Database {
         self.nodes[&id].database()
     }
 
-    pub fn reports(&self, id: ServerId) -> &[String] {
+    pub(crate) fn reports(&self, id: ServerId) -> &[String] {
         self.reports.get(&id).map_or(&[], |r| r)
     }
 
-    pub fn received(&self, client: ConnId) -> &[u8] {
+    pub(crate) fn received(&self, client: ConnId) -> &[u8] {
         &self.clients[&client]
     }
 
-    pub fn assert_equal_digests(&self) {
-        let states: BTreeSet<_> =
-            self.nodes.values().map(|n| (n.status().applied, n.status().digest)).collect();
+    pub(crate) fn assert_equal_digests(&self) {
+        let states: BTreeSet<_> = self
+            .nodes
+            .values()
+            .map(|n| (n.status().applied, n.status().digest))
+            .collect();
         assert_eq!(states.len(), 1, "{states:?}");
     }
 
     fn now(&self) -> Now {
         let wall = WallMs((self.now_ns / 1_000_000) as i64);
-        Now { mono: Instant(self.now_ns), wall }
+        Now {
+            mono: Instant(self.now_ns),
+            wall,
+        }
     }
 
     fn fresh_id(&mut self) -> u64 {
@@ -170,27 +181,35 @@ impl World {
         self.next_id
     }
 
-    pub fn start(&mut self, id: ServerId) {
-        let config = Config { me: id, ..self.config.clone() };
+    pub(crate) fn start(&mut self, id: ServerId) {
+        let config = Config {
+            me: id,
+            ..self.config.clone()
+        };
         let node = Node::boot(config, self.disks[&id].recover(), self.now());
         assert!(self.nodes.insert(id, node).is_none());
         self.turn(id, None);
     }
 
-    pub fn start_all(&mut self) {
+    pub(crate) fn start_all(&mut self) {
         for id in self.ids() {
             self.start(id);
         }
     }
 
-    pub fn crash(&mut self, id: ServerId) {
+    pub(crate) fn crash(&mut self, id: ServerId) {
         self.nodes.remove(&id);
         self.events.retain(|(to, _)| *to != id);
         self.drop_links(id);
     }
 
     fn drop_links(&mut self, id: ServerId) {
-        let gone: Vec<_> = self.links.keys().copied().filter(|(at, _)| *at == id).collect();
+        let gone: Vec<_> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|(at, _)| *at == id)
+            .collect();
         for end in gone {
             let far = self.links.remove(&end).expect("listed");
             self.links.remove(&far);
@@ -199,36 +218,46 @@ impl World {
         }
     }
 
-    pub fn isolate(&mut self, id: ServerId) {
+    pub(crate) fn isolate(&mut self, id: ServerId) {
         self.cut.insert(id);
         self.drop_links(id);
     }
 
-    pub fn rejoin(&mut self, id: ServerId) {
+    pub(crate) fn rejoin(&mut self, id: ServerId) {
         self.cut.remove(&id);
     }
 
     /// A client that asks for a session.
-    pub fn connect(&mut self, id: ServerId) -> ConnId {
+    pub(crate) fn connect(&mut self, id: ServerId) -> ConnId {
         let conn = ConnId(self.fresh_id());
         self.clients.insert(conn, Vec::new());
         let mut request = vec![0, 0, 0, 45];
         request.extend_from_slice(&[0; 12]);
-        request.extend_from_slice(&4_000_i32.to_be_bytes());
+        request.extend_from_slice(&10_000_i32.to_be_bytes());
         request.extend_from_slice(&[0; 8]);
         request.extend_from_slice(&16_i32.to_be_bytes());
         request.extend_from_slice(&[0; 17]);
         let address = std::net::IpAddr::from([127, 0, 0, 1]);
         self.turn(id, Some(Input::ClientOpened { conn, address }));
-        self.turn(id, Some(Input::ClientBytes { conn, bytes: &request }));
+        self.turn(
+            id,
+            Some(Input::ClientBytes {
+                conn,
+                bytes: &request,
+            }),
+        );
         conn
     }
 
-    pub fn run_ms(&mut self, ms: u64) {
+    pub(crate) fn run_ms(&mut self, ms: u64) {
         let end = self.now_ns + ms * 1_000_000;
         loop {
             self.drain();
-            let due = self.nodes.iter().filter_map(|(id, n)| Some((n.deadline()?, *id))).min();
+            let due = self
+                .nodes
+                .iter()
+                .filter_map(|(id, n)| Some((n.deadline()?, *id)))
+                .min();
             match due {
                 Some((at, id)) if at.0 <= end => {
                     assert!(at.0 >= self.now_ns);
@@ -244,15 +273,21 @@ impl World {
     fn drain(&mut self) {
         while let Some((to, event)) = self.events.pop_front() {
             let input = match &event {
-                Event::Opened(link, peer, channel) => {
-                    Input::LinkOpened { link: *link, peer: *peer, channel: *channel }
-                }
+                Event::Opened(link, peer, channel) => Input::LinkOpened {
+                    link: *link,
+                    peer: *peer,
+                    channel: *channel,
+                },
                 Event::Bytes(link, bytes) => Input::LinkBytes { link: *link, bytes },
-                Event::Drained(link, bytes) => Input::LinkDrained { link: *link, bytes: *bytes },
+                Event::Drained(link, bytes) => Input::LinkDrained {
+                    link: *link,
+                    bytes: *bytes,
+                },
                 Event::Closed(link) => Input::LinkClosed { link: *link },
-                Event::DialFailed(peer, channel) => {
-                    Input::DialFailed { peer: *peer, channel: *channel }
-                }
+                Event::DialFailed(peer, channel) => Input::DialFailed {
+                    peer: *peer,
+                    channel: *channel,
+                },
                 Event::Persisted(upto) => Input::Persisted { upto: *upto },
                 Event::Reload(seq) => {
                     let state = Box::new(self.disks[&to].recover());
@@ -266,7 +301,9 @@ impl World {
 
     fn turn(&mut self, id: ServerId, input: Option<Input<'_>>) {
         let now = self.now();
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
         if let Some(input) = input {
             node.handle(now, input);
         }
@@ -275,7 +312,11 @@ impl World {
         }
         let mut out = Outbox::default();
         node.flush(now, &mut out);
-        assert!(node.deadline().is_none_or(|at| at > now.mono), "{id}: {:?}", node.deadline());
+        assert!(
+            node.deadline().is_none_or(|at| at > now.mono),
+            "{id}: {:?}",
+            node.deadline()
+        );
         for action in out.actions().to_vec() {
             self.perform(id, action, &out);
         }
@@ -284,9 +325,16 @@ impl World {
     fn perform(&mut self, id: ServerId, action: Action, out: &Outbox) {
         match action {
             Action::Write { seq, op } => {
-                self.disks.get_mut(&id).expect("every server has a disk").perform(&op);
+                self.disks
+                    .get_mut(&id)
+                    .expect("every server has a disk")
+                    .perform(&op);
                 let truncated = matches!(op, WriteOp::Truncate { .. });
-                let event = if truncated { Event::Reload(seq) } else { Event::Persisted(seq) };
+                let event = if truncated {
+                    Event::Reload(seq)
+                } else {
+                    Event::Persisted(seq)
+                };
                 self.events.push_back((id, event));
             }
             Action::Snapshot(_) => self.events.push_back((id, Event::Stored)),
@@ -296,16 +344,26 @@ impl World {
                 let client = self.clients.get_mut(&conn).expect("a client of this test");
                 client.extend_from_slice(out.bytes(bytes));
             }
-            Action::Close { whom: Whom::Link(link), .. } => {
+            Action::Close {
+                whom: Whom::Link(link),
+                ..
+            } => {
                 if let Some(far) = self.links.remove(&(id, link)) {
                     self.links.remove(&far);
                     self.events.push_back((far.0, Event::Closed(far.1)));
                 }
             }
-            Action::Close { whom: Whom::Client(_), .. } | Action::Command { .. } => {}
+            Action::Close {
+                whom: Whom::Client(_),
+                ..
+            }
+            | Action::Command { .. } => {}
             Action::Dial { peer, channel } => self.dial(id, peer, channel),
             Action::Report(event) => {
-                self.reports.entry(id).or_default().push(format!("{event:?}"));
+                self.reports
+                    .entry(id)
+                    .or_default()
+                    .push(format!("{event:?}"));
             }
             Action::Halt(fault) => panic!("server {id} halted: {fault:?}"),
         }
@@ -314,19 +372,23 @@ impl World {
     fn dial(&mut self, id: ServerId, peer: ServerId, channel: Channel) {
         let cut = self.cut.contains(&id) || self.cut.contains(&peer);
         if cut || !self.nodes.contains_key(&peer) {
-            self.events.push_back((id, Event::DialFailed(peer, channel)));
+            self.events
+                .push_back((id, Event::DialFailed(peer, channel)));
             return;
         }
         let (near, far) = (LinkId(self.fresh_id()), LinkId(self.fresh_id()));
         self.links.insert((id, near), (peer, far));
         self.links.insert((peer, far), (id, near));
-        self.events.push_back((id, Event::Opened(near, Some(peer), channel)));
-        self.events.push_back((peer, Event::Opened(far, None, channel)));
+        self.events
+            .push_back((id, Event::Opened(near, Some(peer), channel)));
+        self.events
+            .push_back((peer, Event::Opened(far, None, channel)));
     }
 
     fn send(&mut self, id: ServerId, link: LinkId, bytes: Vec<u8>) {
         if let Some(&(to, far)) = self.links.get(&(id, link)) {
-            self.events.push_back((id, Event::Drained(link, bytes.len())));
+            self.events
+                .push_back((id, Event::Drained(link, bytes.len())));
             self.events.push_back((to, Event::Bytes(far, bytes)));
         }
     }

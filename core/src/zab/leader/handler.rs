@@ -79,7 +79,10 @@ impl Handler {
 
     /// Does it get what is proposed and committed from now on?
     pub(super) fn is_forwarding(&self) -> bool {
-        matches!(self.stage, Stage::Synchronizing | Stage::Synchronized { .. })
+        matches!(
+            self.stage,
+            Stage::Synchronizing | Stage::Synchronized { .. }
+        )
     }
 
     /// Sends, or queues behind the snapshot that is on its way.
@@ -98,12 +101,18 @@ impl Handler {
 
     pub(super) fn begin_stream(&mut self, walk: WalkId) {
         assert!(self.stream.is_none(), "one snapshot at a time");
-        self.stream = Some(Stream { walk, behind: VecDeque::new(), behind_bytes: 0 });
+        self.stream = Some(Stream {
+            walk,
+            behind: VecDeque::new(),
+            behind_bytes: 0,
+        });
     }
 
     /// The next piece of the snapshot, as far as the socket keeps up. True while more is to come.
     pub(super) fn step_stream(&mut self, signature: &[u8], sh: &mut Shared) -> bool {
-        let Some(stream) = self.stream.as_mut() else { return false };
+        let Some(stream) = self.stream.as_mut() else {
+            return false;
+        };
         if sh.links.in_flight(self.link) >= SNAPSHOT_WINDOW_BYTES {
             return true;
         }

@@ -9,6 +9,7 @@ mod handler;
 mod reign;
 mod synchronize;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
@@ -22,9 +23,7 @@ use crate::durable::{Accepted, Current, Persisted, Settled};
 use crate::ids::{Epoch, LinkId, ServerId, Zxid};
 use crate::node::Shared;
 use crate::time::Instant;
-use crate::wire::quorum::{
-    LearnerInfo, QuorumPacket, decode_ack_epoch, leader_info, packet,
-};
+use crate::wire::quorum::{LearnerInfo, QuorumPacket, decode_ack_epoch, leader_info, packet};
 
 /// What a leader is waiting for. Each phase holds what only it needs.
 #[derive(Debug)]
@@ -34,11 +33,19 @@ enum Phase {
     /// The chosen epoch, on its way to our own `acceptedEpoch`.
     Recording { epoch: Epoch, until: Instant },
     /// Promises of a quorum not to follow anybody older.
-    Inviting { epoch: Epoch, until: Instant, promises: BTreeSet<ServerId> },
+    Inviting {
+        epoch: Epoch,
+        until: Instant,
+        promises: BTreeSet<ServerId>,
+    },
     /// Durable copies of our history at a quorum.
-    Synchronization { epoch: Epoch, until: Instant, acks: BTreeSet<ServerId> },
+    Synchronization {
+        epoch: Epoch,
+        until: Instant,
+        acks: BTreeSet<ServerId>,
+    },
     /// The reign.
-    Broadcast { epoch: Epoch, order: Broadcast },
+    Broadcast { epoch: Epoch, order: Box<Broadcast> },
 }
 
 /// A server that won an election.
@@ -96,9 +103,9 @@ impl Leading {
             | Phase::Recording { until, .. }
             | Phase::Inviting { until, .. }
             | Phase::Synchronization { until, .. } => self.next_tick.min(*until),
-            Phase::Broadcast { order, .. } => {
-                order.deadline().map_or(self.next_tick, |at| self.next_tick.min(at))
-            }
+            Phase::Broadcast { order, .. } => order
+                .deadline()
+                .map_or(self.next_tick, |at| self.next_tick.min(at)),
         }
     }
 
@@ -107,7 +114,8 @@ impl Leading {
     /// A server has connected to our quorum port.
     pub(crate) fn handle_opened(&mut self, link: LinkId, sh: &Shared) {
         let deadline = sh.now.mono + sh.init_time();
-        self.handlers.insert(link, Handler::new(link, deadline, sh.now.mono));
+        self.handlers
+            .insert(link, Handler::new(link, deadline, sh.now.mono));
     }
 
     pub(crate) fn handle_closed(&mut self, link: LinkId, sh: &mut Shared) {
@@ -131,7 +139,9 @@ impl Leading {
         bytes: &[u8],
         sh: &mut Shared,
     ) -> Result<(), Leave> {
-        let Some(all) = sh.links.take_bytes(link, bytes, sh.now.mono) else { return Ok(()) };
+        let Some(all) = sh.links.take_bytes(link, bytes, sh.now.mono) else {
+            return Ok(());
+        };
         let mut at = 0;
         while sh.links.is_open(link) && self.handlers.contains_key(&link) {
             let handled = match next_packet(&all[at..]) {
@@ -158,7 +168,10 @@ impl Leading {
         packet: &QuorumPacket<'_>,
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         match (&handler.stage, packet.kind) {
             (Stage::Unknown, packet::FOLLOWERINFO | packet::OBSERVERINFO) => {
                 self.on_info(link, packet, sh)
@@ -167,7 +180,9 @@ impl Leading {
             (Stage::Synchronizing | Stage::Synchronized { .. }, _) => {
                 self.on_learner_packet(link, packet, sh)
             }
-            _ => Err(Trouble::Close(CloseReason::PeerMisbehaved("packet out of its phase"))),
+            _ => Err(Trouble::Close(CloseReason::PeerMisbehaved(
+                "packet out of its phase",
+            ))),
         }
     }
 
@@ -190,12 +205,19 @@ impl Leading {
         if !sh.config.members.contains_key(&server) {
             return Err(Trouble::Close(CloseReason::PeerUnknown(server)));
         }
-        let older = self.handlers.values().find(|h| h.server == Some(server)).map(|h| h.link);
+        let older = self
+            .handlers
+            .values()
+            .find(|h| h.server == Some(server))
+            .map(|h| h.link);
         if let Some(older) = older {
             self.drop_learner(older, CloseReason::Replaced, sh);
         }
         sh.links.get_mut(link).expect("bytes came from it").peer = Some(server);
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         handler.server = Some(server);
         handler.follower = packet.kind == packet::FOLLOWERINFO;
         handler.votes = handler.follower && sh.voters.contains(server);
@@ -211,10 +233,14 @@ impl Leading {
     /// A quorum of voters, ourselves included (ZOOKEEPER-1270), decides the new epoch: one more
     /// than any of them, or any observer, has ever accepted.
     fn choose_epoch(&mut self, sh: &mut Shared) {
-        let Phase::Gathering { until } = self.phase else { return };
+        let Phase::Gathering { until } = self.phase else {
+            return;
+        };
         let introduced = || self.handlers.values().filter(|h| h.server.is_some());
-        let mut joined: BTreeSet<_> =
-            introduced().filter(|h| h.votes).filter_map(|h| h.server).collect();
+        let mut joined: BTreeSet<_> = introduced()
+            .filter(|h| h.votes)
+            .filter_map(|h| h.server)
+            .collect();
         joined.insert(sh.config.me);
         if !sh.voters.is_quorum(&joined) {
             return;
@@ -227,15 +253,25 @@ impl Leading {
 
     /// The chosen epoch is on our disk: nobody can hear of it before (ZOOKEEPER-1291).
     fn on_epoch_recorded(&mut self, proof: Persisted<Accepted>, sh: &mut Shared) {
-        let Phase::Recording { epoch, until } = self.phase else { return };
+        let Phase::Recording { epoch, until } = self.phase else {
+            return;
+        };
         if proof.get().0 != epoch {
             return;
         }
         let promises = BTreeSet::from([sh.config.me]);
-        self.phase = Phase::Inviting { epoch, until, promises };
+        self.phase = Phase::Inviting {
+            epoch,
+            until,
+            promises,
+        };
         let waiting = |h: &&Handler| matches!(h.stage, Stage::Introduced);
-        let links: alloc::vec::Vec<_> =
-            self.handlers.values().filter(waiting).map(|h| h.link).collect();
+        let links: alloc::vec::Vec<_> = self
+            .handlers
+            .values()
+            .filter(waiting)
+            .map(|h| h.link)
+            .collect();
         for link in links {
             self.invite(link, epoch, sh);
         }
@@ -246,7 +282,10 @@ impl Leading {
         let data = leader_info();
         let packet = QuorumPacket::with_data(packet::LEADERINFO, epoch.zxid(), &data);
         sh.send(link, |out| packet.encode(out));
-        self.handlers.get_mut(&link).expect("it was introduced").stage = Stage::Invited;
+        self.handlers
+            .get_mut(&link)
+            .expect("it was introduced")
+            .stage = Stage::Invited;
     }
 
     fn on_ack_epoch(
@@ -259,7 +298,10 @@ impl Leading {
             return Err(Trouble::Close(CloseReason::PeerMalformed("ACKEPOCH")));
         };
         let ours = (sh.current, sh.last_logged());
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         handler.stage = Stage::Promised { last: packet.zxid };
         let (server, votes) = (handler.server.expect("introduced"), handler.votes);
         if let Phase::Inviting { promises, .. } = &mut self.phase {
@@ -284,16 +326,31 @@ impl Leading {
     }
 
     fn count_promises(&mut self, sh: &mut Shared) {
-        let Phase::Inviting { epoch, until, promises } = &self.phase else { return };
+        let Phase::Inviting {
+            epoch,
+            until,
+            promises,
+        } = &self.phase
+        else {
+            return;
+        };
         if !sh.voters.is_quorum(promises) {
             return;
         }
         let (epoch, until) = (*epoch, *until);
         sh.write_current(epoch);
-        self.phase = Phase::Synchronization { epoch, until, acks: BTreeSet::new() };
+        self.phase = Phase::Synchronization {
+            epoch,
+            until,
+            acks: BTreeSet::new(),
+        };
         let promised = |h: &&Handler| matches!(h.stage, Stage::Promised { .. });
-        let links: alloc::vec::Vec<_> =
-            self.handlers.values().filter(promised).map(|h| h.link).collect();
+        let links: alloc::vec::Vec<_> = self
+            .handlers
+            .values()
+            .filter(promised)
+            .map(|h| h.link)
+            .collect();
         for link in links {
             self.synchronize(link, sh);
         }
@@ -313,12 +370,14 @@ impl Leading {
     }
 
     fn count_new_leader_acks(&mut self, sh: &mut Shared) {
-        let Phase::Synchronization { epoch, acks, .. } = &self.phase else { return };
+        let Phase::Synchronization { epoch, acks, .. } = &self.phase else {
+            return;
+        };
         if !sh.voters.is_quorum(acks) || !acks.contains(&sh.config.me) {
             return;
         }
         let epoch = *epoch;
-        let order = Broadcast::start(epoch, sh.voters.clone(), sh);
+        let order = Box::new(Broadcast::start(epoch, sh.voters.clone(), sh));
         self.phase = Phase::Broadcast { epoch, order };
         self.next_tick = sh.now.mono + sh.config.tick / 2;
         self.half_ticks = 0;
@@ -326,7 +385,10 @@ impl Leading {
             Self::make_serving(handler, sh);
         }
         sh.clients.start_serving(epoch.zxid());
-        sh.report(Event::Serving { epoch, zxid: sh.db.applied() });
+        sh.report(Event::Serving {
+            epoch,
+            zxid: sh.db.applied(),
+        });
     }
 
     // ----- disk -----
@@ -353,7 +415,8 @@ impl Leading {
     }
 
     fn last_proposed(&self, sh: &Shared) -> Zxid {
-        self.order().map_or_else(|| sh.last_logged(), Broadcast::last_proposed)
+        self.order()
+            .map_or_else(|| sh.last_logged(), Broadcast::last_proposed)
     }
 }
 

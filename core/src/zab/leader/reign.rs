@@ -14,9 +14,7 @@ use crate::mutants::Mutant;
 use crate::node::Shared;
 use crate::pipeline::Upstream;
 use crate::session::tracker::Owner;
-use crate::wire::quorum::{
-    Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet,
-};
+use crate::wire::quorum::{Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet};
 use crate::zab::broadcast::{News, Request};
 use crate::zab::{Leave, Trouble};
 
@@ -31,7 +29,10 @@ impl Leading {
         packet: &QuorumPacket<'_>,
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         let alive_until = sh.now.mono + sh.sync_time();
         handler.deadline = handler.deadline.max(alive_until);
         match packet.kind {
@@ -39,14 +40,21 @@ impl Leading {
             packet::PING => self.on_ping(link, packet, sh)?,
             packet::REVALIDATE => self.on_revalidate(link, packet, sh)?,
             packet::REQUEST => self.on_request(link, packet, sh)?,
-            _ => return Err(Trouble::Close(CloseReason::PeerMisbehaved("unexpected packet"))),
+            _ => {
+                return Err(Trouble::Close(CloseReason::PeerMisbehaved(
+                    "unexpected packet",
+                )));
+            }
         }
         Ok(())
     }
 
     /// The ACK of NEWLEADER may come after acks of proposals (ZOOKEEPER-4685), and more than once.
     fn on_ack(&mut self, link: LinkId, zxid: Zxid, sh: &mut Shared) {
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         let server = handler.server.expect("introduced");
         let votes = handler.votes || sh.config.mutants.has(Mutant::ObserverCounts);
         let reign = match &mut self.phase {
@@ -83,11 +91,16 @@ impl Leading {
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
         let touches = SessionTouch::decode_all(packet.data).map_err(|_| MALFORMED)?;
-        let Phase::Broadcast { order, .. } = &mut self.phase else { return Ok(()) };
+        let Phase::Broadcast { order, .. } = &mut self.phase else {
+            return Ok(());
+        };
         for touch in touches {
             order.touch(touch.session, touch.timeout_ms, sh);
         }
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         if let Some(round) = handler.pings.pop_front() {
             handler.confirmed = round;
             self.confirm(round, sh);
@@ -97,11 +110,14 @@ impl Leading {
 
     /// Has a quorum answered this round of pings by now?
     fn confirm(&mut self, round: u64, sh: &mut Shared) {
-        let answered = self.handlers.values().filter(|h| h.votes && h.confirmed >= round);
+        let answered = self
+            .handlers
+            .values()
+            .filter(|h| h.votes && h.confirmed >= round);
         let mut servers: BTreeSet<_> = answered.filter_map(|h| h.server).collect();
         servers.insert(sh.config.me);
-        let is_quorum = sh.voters.is_quorum(&servers)
-            || sh.config.mutants.has(Mutant::StaleLeaderServing);
+        let is_quorum =
+            sh.voters.is_quorum(&servers) || sh.config.mutants.has(Mutant::StaleLeaderServing);
         if let Phase::Broadcast { order, .. } = &mut self.phase
             && is_quorum
         {
@@ -116,13 +132,21 @@ impl Leading {
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
         let touch = packet.data.and_then(|data| SessionTouch::decode(data).ok());
-        let SessionTouch { session, timeout_ms } = touch.ok_or(MALFORMED)?;
-        let Phase::Broadcast { order, .. } = &mut self.phase else { return Ok(()) };
+        let SessionTouch {
+            session,
+            timeout_ms,
+        } = touch.ok_or(MALFORMED)?;
+        let Phase::Broadcast { order, .. } = &mut self.phase else {
+            return Ok(());
+        };
         let valid = order.revalidate(session, timeout_ms, Owner::Learner(link), sh);
         let mut data = Vec::new();
         Revalidated { session, valid }.encode(&mut data);
         let answer = QuorumPacket::with_data(packet::REVALIDATE, NO_ZXID, &data);
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         handler.send(&encoded(&answer), sh);
         Ok(())
     }
@@ -134,11 +158,28 @@ impl Leading {
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
         let asked = packet.data.and_then(|data| Forwarded::decode(data).ok());
-        let Forwarded { session, cxid, op, body } = asked.ok_or(MALFORMED)?;
+        let Forwarded {
+            session,
+            cxid,
+            op,
+            body,
+        } = asked.ok_or(MALFORMED)?;
         let identities = packet.authinfo.as_deref().unwrap_or_default();
         let origin = Owner::Learner(link);
-        let Phase::Broadcast { order, .. } = &mut self.phase else { return Ok(()) };
-        order.handle_request(Request { origin, session, cxid, op, body, identities }, sh);
+        let Phase::Broadcast { order, .. } = &mut self.phase else {
+            return Ok(());
+        };
+        order.handle_request(
+            Request {
+                origin,
+                session,
+                cxid,
+                op,
+                body,
+                identities,
+            },
+            sh,
+        );
         Ok(())
     }
 
@@ -166,8 +207,12 @@ impl Leading {
             self.ping(sh);
         }
         self.step_streams(sh);
-        let lost: Vec<_> =
-            self.handlers.keys().copied().filter(|l| !sh.links.is_open(*l)).collect();
+        let lost: Vec<_> = self
+            .handlers
+            .keys()
+            .copied()
+            .filter(|l| !sh.links.is_open(*l))
+            .collect();
         for link in lost {
             self.handle_closed(link, sh);
         }
@@ -175,7 +220,9 @@ impl Leading {
     }
 
     pub(super) fn spread_news(&mut self, sh: &mut Shared) {
-        let Phase::Broadcast { order, .. } = &mut self.phase else { return };
+        let Phase::Broadcast { order, .. } = &mut self.phase else {
+            return;
+        };
         for news in order.take_news() {
             match news {
                 News::Propose(entry) => {
@@ -242,12 +289,18 @@ impl Leading {
 
     fn on_half_tick(&mut self, sh: &mut Shared) -> Result<(), Leave> {
         let now = sh.now.mono;
-        let silent: Vec<_> =
-            self.handlers.values().filter(|h| h.deadline <= now).map(|h| h.link).collect();
+        let silent: Vec<_> = self
+            .handlers
+            .values()
+            .filter(|h| h.deadline <= now)
+            .map(|h| h.link)
+            .collect();
         for link in silent {
             self.drop_learner(link, CloseReason::PeerTimeout, sh);
         }
-        let Phase::Broadcast { order, .. } = &mut self.phase else { return Ok(()) };
+        let Phase::Broadcast { order, .. } = &mut self.phase else {
+            return Ok(());
+        };
         let sync_time = sh.sync_time();
         let stuck = |h: &&Handler| {
             let Some(server) = h.server.filter(|_| h.votes && h.is_forwarding()) else {
@@ -256,7 +309,12 @@ impl Leading {
             let waiting = order.waiting_for(server, h.forwarding_since);
             !h.is_streaming() && waiting.is_some_and(|since| now - since > sync_time)
         };
-        let stuck: Vec<_> = self.handlers.values().filter(stuck).map(|h| h.link).collect();
+        let stuck: Vec<_> = self
+            .handlers
+            .values()
+            .filter(stuck)
+            .map(|h| h.link)
+            .collect();
         for link in stuck {
             self.drop_learner(link, CloseReason::PeerTimeout, sh);
         }
@@ -269,7 +327,10 @@ impl Leading {
 
     /// Ourselves and the voters that follow and were heard of lately.
     fn has_quorum(&self, sh: &Shared) -> bool {
-        let following = self.handlers.values().filter(|h| h.votes && h.is_forwarding());
+        let following = self
+            .handlers
+            .values()
+            .filter(|h| h.votes && h.is_forwarding());
         let mut servers: BTreeSet<_> = following.filter_map(|h| h.server).collect();
         servers.insert(sh.config.me);
         sh.voters.is_quorum(&servers) || sh.config.mutants.has(Mutant::StaleLeaderServing)
@@ -279,7 +340,9 @@ impl Leading {
     /// not answer, which would mix up the rounds.
     fn ping(&mut self, sh: &mut Shared) {
         let zxid = self.last_proposed(sh);
-        let Phase::Broadcast { order, .. } = &mut self.phase else { return };
+        let Phase::Broadcast { order, .. } = &mut self.phase else {
+            return;
+        };
         let round = order.begin_round();
         let packet = encoded(&QuorumPacket::bare(packet::PING, zxid));
         for handler in self.handlers.values_mut() {
@@ -299,9 +362,14 @@ impl Leading {
     /// Synchronized followers and observers, for `mntr`.
     pub(crate) fn synchronized(&self) -> (usize, usize) {
         let synced = || {
-            self.handlers.values().filter(|h| matches!(h.stage, Stage::Synchronized { .. }))
+            self.handlers
+                .values()
+                .filter(|h| matches!(h.stage, Stage::Synchronized { .. }))
         };
-        (synced().filter(|h| h.follower).count(), synced().filter(|h| !h.follower).count())
+        (
+            synced().filter(|h| h.follower).count(),
+            synced().filter(|h| !h.follower).count(),
+        )
     }
 }
 

@@ -26,7 +26,11 @@ pub(super) fn encoded(packet: &QuorumPacket<'_>) -> Bytes {
 }
 
 pub(super) fn proposal(entry: &LogEntry) -> Bytes {
-    encoded(&QuorumPacket::with_data(packet::PROPOSAL, entry.zxid, &entry.record))
+    encoded(&QuorumPacket::with_data(
+        packet::PROPOSAL,
+        entry.zxid,
+        &entry.record,
+    ))
 }
 
 pub(super) fn commit(zxid: Zxid) -> Bytes {
@@ -41,13 +45,20 @@ impl Leading {
         // as part of its way, and must not get it twice.
         self.spread_news(sh);
         let epoch = self.epoch().expect("synchronization follows discovery");
-        let handler = self.handlers.get_mut(&link).expect("the caller has seen it");
+        let handler = self
+            .handlers
+            .get_mut(&link)
+            .expect("the caller has seen it");
         let Stage::Promised { last } = handler.stage else {
             unreachable!("only a learner that has promised is synchronized")
         };
         let server = handler.server.expect("introduced");
         let plan = plan::choose(last, sh.db.applied(), &sh.recent);
-        sh.report(Event::SyncChosen { learner: server, mode: plan.name(), from: last });
+        sh.report(Event::SyncChosen {
+            learner: server,
+            mode: plan.name(),
+            from: last,
+        });
         handler.stage = Stage::Synchronizing;
         handler.forwarding_since = sh.now.mono;
         handler.deadline = sh.now.mono + sh.init_time() + sh.sync_time();
@@ -96,7 +107,10 @@ impl Leading {
 
     /// A learner that holds our history is let loose on its clients.
     pub(super) fn make_serving(handler: &mut Handler, sh: &mut Shared) {
-        if let Stage::Synchronized { serving: serving @ false } = &mut handler.stage {
+        if let Stage::Synchronized {
+            serving: serving @ false,
+        } = &mut handler.stage
+        {
             *serving = true;
             handler.deadline = sh.now.mono + sh.sync_time();
             let packet = QuorumPacket::bare(packet::UPTODATE, Zxid(-1));

@@ -12,9 +12,7 @@ use crate::log::LogEntry;
 use crate::mutants::Mutant;
 use crate::node::Shared;
 use crate::pipeline::Upstream;
-use crate::wire::quorum::{
-    Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet,
-};
+use crate::wire::quorum::{Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet};
 use crate::wire::records::op;
 use crate::zab::Trouble;
 
@@ -54,7 +52,10 @@ impl Learner {
     }
 
     pub(super) fn log_proposal(&mut self, entry: LogEntry, sh: &mut Shared) {
-        assert!(matches!(self.stage, Stage::Serving { .. }), "votes are cast in a reign only");
+        assert!(
+            matches!(self.stage, Stage::Serving { .. }),
+            "votes are cast in a reign only"
+        );
         let zxid = entry.zxid;
         sh.append(entry);
         if sh.config.mutants.has(Mutant::AckBeforeSync) {
@@ -67,7 +68,10 @@ impl Learner {
     fn on_commit(&mut self, zxid: Zxid, sh: &mut Shared) {
         let expected = sh.tail.front().map(|e| e.zxid);
         if expected != Some(zxid) {
-            sh.halt(Fault::CommitMismatch { expected, committed: zxid });
+            sh.halt(Fault::CommitMismatch {
+                expected,
+                committed: zxid,
+            });
             return;
         }
         let _ = sh.commit_next();
@@ -77,7 +81,11 @@ impl Learner {
     fn on_ping(&mut self, zxid: Zxid, sh: &mut Shared) {
         let mut data = Vec::new();
         for (session, timeout_ms) in sh.clients.take_touched() {
-            SessionTouch { session, timeout_ms }.encode(&mut data);
+            SessionTouch {
+                session,
+                timeout_ms,
+            }
+            .encode(&mut data);
         }
         let packet = QuorumPacket::with_data(packet::PING, zxid, &data);
         if let Some(link) = self.link {
@@ -89,20 +97,42 @@ impl Learner {
     pub(crate) fn handle_upstream(&mut self, item: Upstream, sh: &mut Shared) {
         let Some(link) = self.link else { return };
         match item {
-            Upstream::Request { session, cxid, op, body, identities } => {
+            Upstream::Request {
+                session,
+                cxid,
+                op,
+                body,
+                identities,
+            } => {
                 let mut data = Vec::new();
-                Forwarded { session, cxid, op, body: &body }.encode(&mut data);
+                Forwarded {
+                    session,
+                    cxid,
+                    op,
+                    body: &body,
+                }
+                .encode(&mut data);
                 let own = matches!(op, op::CREATE_SESSION | op::CLOSE_SESSION);
                 let packet = QuorumPacket {
                     kind: packet::REQUEST,
                     zxid: NO_ZXID,
                     data: Some(&data),
-                    authinfo: (!own).then_some(identities),
+                    authinfo: (!own).then(|| identities.to_vec()),
                 };
                 sh.send(link, |out| packet.encode(out));
             }
-            Upstream::Revalidate { session, timeout_ms } => {
-                Self::ask_revalidation(link, SessionTouch { session, timeout_ms }, sh);
+            Upstream::Revalidate {
+                session,
+                timeout_ms,
+            } => {
+                Self::ask_revalidation(
+                    link,
+                    SessionTouch {
+                        session,
+                        timeout_ms,
+                    },
+                    sh,
+                );
             }
         }
     }

@@ -24,15 +24,17 @@ use crate::mutants::Mutant;
 use crate::node::Shared;
 use crate::recovery::Recovered;
 use crate::time::Instant;
-use crate::wire::quorum::{
-    LearnerInfo, PROTOCOL_VERSION, QuorumPacket, ack_epoch, packet,
-};
+use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, ack_epoch, packet};
 
 /// What a learner is waiting for. Each stage holds what only it needs.
 #[derive(Debug)]
 enum Stage {
     /// A connection to the leader.
-    Connecting { tries: u32, dialling: bool, retry: Instant },
+    Connecting {
+        tries: u32,
+        dialling: bool,
+        retry: Instant,
+    },
     /// LEADERINFO, with the new epoch.
     Introduced,
     /// The epoch, on its way to our `acceptedEpoch`.
@@ -41,7 +43,11 @@ enum Stage {
     Promised { epoch: Epoch },
     /// TRUNC was carried out; the data directory is being read again. What the leader sends
     /// meanwhile waits unread.
-    Reloading { epoch: Epoch, zxid: Zxid, seq: WriteSeq },
+    Reloading {
+        epoch: Epoch,
+        zxid: Zxid,
+        seq: WriteSeq,
+    },
     /// The rest of the leader's history, up to NEWLEADER.
     Syncing(Box<Syncing>),
     /// Our copy of the history and the epoch, on their way to the disk.
@@ -72,7 +78,11 @@ impl Learner {
             leader,
             observer: sh.config.is_observer(),
             link: None,
-            stage: Stage::Connecting { tries: 0, dialling: false, retry: sh.now.mono },
+            stage: Stage::Connecting {
+                tries: 0,
+                dialling: false,
+                retry: sh.now.mono,
+            },
             before: sh.ledger.issued(),
             patience: sh.now.mono + sh.init_time(),
         };
@@ -99,7 +109,10 @@ impl Learner {
     // ----- connecting -----
 
     fn dial(&mut self, sh: &mut Shared) {
-        if let Stage::Connecting { tries, dialling, .. } = &mut self.stage {
+        if let Stage::Connecting {
+            tries, dialling, ..
+        } = &mut self.stage
+        {
             *tries += 1;
             *dialling = true;
             sh.dial(self.leader, Channel::Quorum);
@@ -109,7 +122,11 @@ impl Learner {
     /// The leader is not there, or not yet the leader.
     fn on_refused(&mut self, sh: &Shared) -> Result<(), Leave> {
         match &mut self.stage {
-            Stage::Connecting { tries, dialling, retry } => {
+            Stage::Connecting {
+                tries,
+                dialling,
+                retry,
+            } => {
                 if *tries >= LEADER_CONNECT_TRIES {
                     return Err(Leave("the leader can not be reached"));
                 }
@@ -123,7 +140,11 @@ impl Learner {
 
     pub(crate) fn handle_dial_failed(&mut self, peer: ServerId, sh: &Shared) -> Result<(), Leave> {
         let waits = matches!(self.stage, Stage::Connecting { dialling: true, .. });
-        if peer == self.leader && waits { self.on_refused(sh) } else { Ok(()) }
+        if peer == self.leader && waits {
+            self.on_refused(sh)
+        } else {
+            Ok(())
+        }
     }
 
     /// Our connection to the leader is up.
@@ -134,7 +155,11 @@ impl Learner {
             return;
         }
         self.link = Some(link);
-        let kind = if self.observer { packet::OBSERVERINFO } else { packet::FOLLOWERINFO };
+        let kind = if self.observer {
+            packet::OBSERVERINFO
+        } else {
+            packet::FOLLOWERINFO
+        };
         let mut data = Vec::new();
         LearnerInfo {
             server: sh.config.me,
@@ -171,7 +196,9 @@ impl Learner {
             // The leader has accepted us; from here on losing it means looking again.
             self.stage = Stage::Introduced;
         }
-        let Some(all) = sh.links.take_bytes(link, bytes, sh.now.mono) else { return Ok(()) };
+        let Some(all) = sh.links.take_bytes(link, bytes, sh.now.mono) else {
+            return Ok(());
+        };
         let mut at = 0;
         let read = self.read_all(link, &all, &mut at, sh);
         sh.links.put_back(link, all, at);
@@ -216,11 +243,7 @@ impl Learner {
         Ok(())
     }
 
-    fn handle_packet(
-        &mut self,
-        packet: &QuorumPacket<'_>,
-        sh: &mut Shared,
-    ) -> Result<(), Trouble> {
+    fn handle_packet(&mut self, packet: &QuorumPacket<'_>, sh: &mut Shared) -> Result<(), Trouble> {
         match &mut self.stage {
             Stage::Introduced if packet.kind == packet::LEADERINFO => {
                 self.on_leader_info(packet.zxid.epoch(), sh)
@@ -234,7 +257,9 @@ impl Learner {
             }
             Stage::Acknowledged(_) => self.on_up_to_date(sh),
             Stage::Serving { .. } => self.on_serving_packet(packet, sh),
-            _ => Err(Trouble::Close(CloseReason::PeerMisbehaved("packet out of its phase"))),
+            _ => Err(Trouble::Close(CloseReason::PeerMisbehaved(
+                "packet out of its phase",
+            ))),
         }
     }
 
@@ -242,7 +267,9 @@ impl Learner {
 
     fn on_leader_info(&mut self, epoch: Epoch, sh: &mut Shared) -> Result<(), Trouble> {
         if epoch < sh.promised {
-            return Err(Trouble::Leave(Leave("the leader is of an epoch that was given up")));
+            return Err(Trouble::Leave(Leave(
+                "the leader is of an epoch that was given up",
+            )));
         }
         if epoch > sh.promised {
             sh.write_accepted(epoch);
@@ -256,7 +283,9 @@ impl Learner {
     }
 
     fn on_promised(&mut self, proof: Persisted<Accepted>, sh: &mut Shared) {
-        let Stage::Promising { epoch } = self.stage else { return };
+        let Stage::Promising { epoch } = self.stage else {
+            return;
+        };
         if proof.get().0 == epoch {
             self.stage = Stage::Promised { epoch };
             self.send_ack_epoch(Some(proof), sh);
@@ -324,7 +353,12 @@ impl Learner {
         state: Box<Recovered>,
         sh: &mut Shared,
     ) -> Result<(), Leave> {
-        let Stage::Reloading { epoch, zxid, seq: awaited } = self.stage else {
+        let Stage::Reloading {
+            epoch,
+            zxid,
+            seq: awaited,
+        } = self.stage
+        else {
             unreachable!("the driver reloads only what was truncated")
         };
         assert_eq!(seq, awaited);
@@ -340,7 +374,10 @@ impl Learner {
     // ----- time -----
 
     fn silence_limit(&self, sh: &Shared) -> Instant {
-        let heard = self.link.and_then(|l| sh.links.get(l)).map_or(sh.now.mono, |l| l.heard);
+        let heard = self
+            .link
+            .and_then(|l| sh.links.get(l))
+            .map_or(sh.now.mono, |l| l.heard);
         match &self.stage {
             Stage::Connecting { .. } => self.patience,
             Stage::Acknowledged(_) | Stage::Serving { .. } => heard + sh.sync_time(),
@@ -350,14 +387,22 @@ impl Learner {
 
     pub(crate) fn deadline(&self, sh: &Shared) -> Instant {
         match &self.stage {
-            Stage::Connecting { dialling: false, retry, .. } => self.patience.min(*retry),
+            Stage::Connecting {
+                dialling: false,
+                retry,
+                ..
+            } => self.patience.min(*retry),
             _ => self.silence_limit(sh),
         }
     }
 
     pub(crate) fn on_wake(&mut self, sh: &mut Shared) -> Result<(), Leave> {
         let now = sh.now.mono;
-        if let Stage::Connecting { dialling: false, retry, .. } = self.stage
+        if let Stage::Connecting {
+            dialling: false,
+            retry,
+            ..
+        } = self.stage
             && retry <= now
             && now < self.patience
         {

@@ -48,7 +48,9 @@ pub(super) struct Syncing {
 
 /// A transaction as a leader sends it, checked: it can be decoded and follows the one before.
 pub(super) fn entry_of(packet: &QuorumPacket<'_>, last: Zxid) -> Result<LogEntry, Trouble> {
-    let data = packet.data.ok_or(misbehaved("a proposal without a transaction"))?;
+    let data = packet
+        .data
+        .ok_or(misbehaved("a proposal without a transaction"))?;
     let record = TxnRecord::decode(data).map_err(|_| misbehaved("an unreadable transaction"))?;
     let zxid = packet.zxid;
     if record.header.zxid != zxid {
@@ -58,13 +60,23 @@ pub(super) fn entry_of(packet: &QuorumPacket<'_>, last: Zxid) -> Result<LogEntry
     if !follows {
         return Err(misbehaved("a proposal that does not follow the one before"));
     }
-    Ok(LogEntry { zxid, record: Bytes::copy_from_slice(data) })
+    Ok(LogEntry {
+        zxid,
+        record: Bytes::copy_from_slice(data),
+    })
 }
 
 impl Syncing {
     fn new(epoch: Epoch, mode: &'static str, zxid: Zxid) -> Self {
         let (loading, pending) = (Loading::No, VecDeque::new());
-        Self { epoch, mode, zxid, loading, pending, committed: 0 }
+        Self {
+            epoch,
+            mode,
+            zxid,
+            loading,
+            pending,
+            committed: 0,
+        }
     }
 
     pub(super) fn after_trunc(epoch: Epoch, zxid: Zxid) -> Self {
@@ -80,7 +92,9 @@ impl Syncing {
     }
 
     fn last(&self, sh: &Shared) -> Zxid {
-        self.pending.back().map_or_else(|| sh.last_logged(), |e| e.zxid)
+        self.pending
+            .back()
+            .map_or_else(|| sh.last_logged(), |e| e.zxid)
     }
 
     // ----- snapshot -----
@@ -188,7 +202,10 @@ impl Syncing {
     /// Gives what is committed to the log, and makes it part of our state.
     fn log_committed(&mut self, sh: &mut Shared) {
         for _ in 0..core::mem::take(&mut self.committed) {
-            let entry = self.pending.pop_front().expect("committed entries are pending");
+            let entry = self
+                .pending
+                .pop_front()
+                .expect("committed entries are pending");
             sh.append(entry);
             sh.apply_synchronized();
         }
@@ -201,8 +218,13 @@ impl Learner {
         packet: &QuorumPacket<'_>,
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
-        let Stage::Promised { epoch } = self.stage else { unreachable!("the caller has seen it") };
-        assert!(sh.tail.is_empty(), "history is settled before it is compared");
+        let Stage::Promised { epoch } = self.stage else {
+            unreachable!("the caller has seen it")
+        };
+        assert!(
+            sh.tail.is_empty(),
+            "history is settled before it is compared"
+        );
         let zxid = packet.zxid;
         self.stage = match packet.kind {
             packet::DIFF => Stage::Syncing(Box::new(Syncing::new(epoch, "DIFF", zxid))),
@@ -242,7 +264,9 @@ impl Learner {
     /// our vote (ZOOKEEPER-4643, 4646, 4785: in this order, and not before).
     fn on_new_leader(&mut self, epoch: Epoch, sh: &mut Shared) -> Result<(), Trouble> {
         let stage = core::mem::replace(&mut self.stage, Stage::Introduced);
-        let Stage::Syncing(mut syncing) = stage else { unreachable!("the caller has seen it") };
+        let Stage::Syncing(mut syncing) = stage else {
+            unreachable!("the caller has seen it")
+        };
         if epoch != syncing.epoch {
             return Err(misbehaved("NEWLEADER of another epoch than promised"));
         }
@@ -276,11 +300,19 @@ impl Learner {
             self.log_proposal(entry, sh);
         }
         if sh.current < epoch && !sh.config.mutants.has(Mutant::NewLeaderAckBeforeSync) {
-            return Err(Trouble::Leave(Leave("served before the epoch was recorded")));
+            return Err(Trouble::Leave(Leave(
+                "served before the epoch was recorded",
+            )));
         }
         sh.clients.start_serving(epoch.zxid());
-        sh.report(Event::Synchronized { mode, zxid: sh.db.applied() });
-        sh.report(Event::Serving { epoch, zxid: sh.db.applied() });
+        sh.report(Event::Synchronized {
+            mode,
+            zxid: sh.db.applied(),
+        });
+        sh.report(Event::Serving {
+            epoch,
+            zxid: sh.db.applied(),
+        });
         Ok(())
     }
 }
