@@ -99,7 +99,9 @@ impl Shared {
 
     /// The last transaction of this server's history: in the log, if not yet applied.
     pub(crate) fn last_logged(&self) -> Zxid {
-        self.tail.back().map_or_else(|| self.db.applied(), |e| e.zxid)
+        self.tail
+            .back()
+            .map_or_else(|| self.db.applied(), |e| e.zxid)
     }
 
     pub(crate) fn report(&mut self, event: Event) {
