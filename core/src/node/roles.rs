@@ -27,7 +27,7 @@ use crate::zab::learner::Learner;
 #[derive(Debug)]
 pub(super) enum Role {
     /// No ensemble: orders its own clients' writes.
-    Standalone(Broadcast),
+    Standalone(Box<Broadcast>),
     /// In an election.
     Looking,
     /// An observer that has lost its leader gives the voters a moment.
@@ -53,7 +53,7 @@ impl Node {
             epoch,
             zxid: sh.db.applied(),
         });
-        self.role = Role::Standalone(order);
+        self.role = Role::Standalone(Box::new(order));
     }
 
     /// A standalone server whose counter is full goes on in the next epoch, between two writes.
@@ -63,7 +63,7 @@ impl Node {
             && order.proposals_len() == 0
         {
             let epoch = order.last_proposed().epoch().next();
-            *order = Broadcast::start(epoch, self.sh.voters.clone(), &self.sh);
+            **order = Broadcast::start(epoch, self.sh.voters.clone(), &self.sh);
         }
     }
 

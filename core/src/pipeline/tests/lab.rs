@@ -160,7 +160,7 @@ impl Lab {
             outstanding: Outstanding::new(mutants),
             next_zxid: Epoch(1).zxid(),
         };
-        lab.clients.start_serving();
+        lab.clients.start_serving(crate::ids::Zxid::ZERO);
         lab
     }
 

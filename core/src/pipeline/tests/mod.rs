@@ -251,7 +251,7 @@ fn bad_requests_are_answered_in_their_place() {
     );
     assert_eq!(frames.len(), 2, "nothing is read after it");
     assert_eq!(lab.closed[&A], CloseReason::OperationUnknown(13));
-    assert_eq!(lab.clients.connection_count(), 0);
+    assert_eq!(lab.clients.connections(), 0);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn four_letter_words_are_answered_by_the_driver_even_when_not_serving() {
     lab.open(B);
     lab.send(B, &hello(SessionId(0), &[0; 16], 0));
     assert_eq!(lab.closed[&B], CloseReason::NotServing);
-    assert_eq!(lab.clients.connection_count(), 0);
+    assert_eq!(lab.clients.connections(), 0);
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn stopping_closes_everything_and_forgets() {
         (0, 0)
     );
     lab.commit_all();
-    lab.clients.start_serving();
+    lab.clients.start_serving(crate::ids::Zxid::ZERO);
     let c = ConnId(3);
     lab.join(c);
     lab.ask(c, 1, &exists("/a", false));

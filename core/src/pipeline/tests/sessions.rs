@@ -248,7 +248,7 @@ fn ids_of_live_sessions_are_not_given_again() {
     let first = lab.join(A);
     // A restart at the same moment: the clock was set back.
     lab.clients = Clients::new(&config(crate::mutants::Mutants::NONE), lab.now);
-    lab.clients.start_serving();
+    lab.clients.start_serving(crate::ids::Zxid::ZERO);
     let mut out = Outbox::default();
     lab.open(B);
     let mut ctx = Serving {
