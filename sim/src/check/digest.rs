@@ -17,6 +17,12 @@ pub const RULE: &str = "tree-digest";
 #[derive(Clone, Copy, Debug)]
 pub struct Crc(u32);
 
+impl Default for Crc {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 const TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {

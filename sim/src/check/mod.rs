@@ -568,4 +568,4 @@ impl Checks {
 pub const RULE_PROTOCOL: &str = "client-protocol";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

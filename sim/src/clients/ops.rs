@@ -461,7 +461,7 @@ impl Frames {
     }
 
     /// The next whole frame without its length; `Err` is an impossible length.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, i32> {
+    pub fn cut(&mut self) -> Result<Option<Vec<u8>>, i32> {
         let rest = &self.buffer[self.at..];
         let Some(prefix) = rest.first_chunk::<4>() else {
             return Ok(None);
@@ -492,7 +492,7 @@ mod tests {
             let mut got = Vec::new();
             for part in [&whole[..cut], &whole[cut..]] {
                 frames.push(part);
-                while let Some(frame) = frames.next().unwrap() {
+                while let Some(frame) = frames.cut().unwrap() {
                     got.push(frame);
                 }
             }
@@ -500,7 +500,7 @@ mod tests {
         }
         let mut frames = Frames::default();
         frames.push(&[0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(frames.next(), Err(-1));
+        assert_eq!(frames.cut(), Err(-1));
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! What a client sets out to do, drawn or written down in a scenario. Does nothing itself.
+
+use std::time::Duration;
+
+use vivarium_core::ids::ServerId;
+
+use super::ops::Path;
+use crate::observe::{Setup, SimTime};
+use crate::rng::Stream;
+
+/// Everything about a client that is fixed before it starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientPlan {
+    /// Servers that it knows.
+    pub servers: Vec<ServerId>,
+    /// The session timeout that it asks for, in milliseconds.
+    pub timeout_ms: i32,
+    pub start: SimTime,
+    /// From then on it only keeps its session alive.
+    pub quiet_from: SimTime,
+    pub errand: Errand,
+}
+
+/// What it is there for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Errand {
+    /// Drawn requests.
+    Mixed(Mix),
+    /// Takes the lock below `base` again and again and keeps it for `hold` each time.
+    Lock { base: Path, hold: Duration },
+    /// Wants to be master: the owner of the ephemeral `path`.
+    Election { path: Path },
+}
+
+/// The character of a drawn client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mix {
+    /// Mean time between two bursts of requests.
+    pub pause: Duration,
+    /// Requests in a burst, at most.
+    pub burst_max: u64,
+    /// Weight of each kind of request, in the order of `workload::Kind::ALL`.
+    pub weights: Vec<u64>,
+    /// Of a million bursts, how many are followed by a change of server.
+    pub move_ppm: u64,
+    /// ... by a new connection to the same server.
+    pub reconnect_ppm: u64,
+    /// ... by silence on an open connection until the session is dead.
+    pub mute_ppm: u64,
+    /// ... by an absence longer than the session lives.
+    pub vanish_ppm: u64,
+    /// ... by closing the session.
+    pub close_ppm: u64,
+    /// Of a hundred reads, how many set a watch.
+    pub watch_percent: u64,
+    /// The first so many of the top-level znodes are used.
+    pub roots: usize,
+}
+
+impl ClientPlan {
+    /// A client with a drawn character. The caller sets `quiet_from` if it wants an end.
+    pub fn draw(setup: &Setup, rng: &mut Stream) -> Self {
+        let servers: Vec<ServerId> = setup.servers().collect();
+        let (low, high) = (setup.session_timeout_min, setup.session_timeout_max);
+        // Longer than the least, or the leader hears of a touch too late to be blamed for anything.
+        let longer = (low * rng.range(1, 5) as u32).min(high);
+        let timeout_ms = i32::try_from(longer.as_millis()).unwrap_or(i32::MAX);
+        Self {
+            servers,
+            timeout_ms,
+            start: SimTime(rng.below(500_000_000)),
+            quiet_from: SimTime::NEVER,
+            errand: Errand::Mixed(Mix::draw(rng)),
+        }
+    }
+}
+
+impl Mix {
+    /// Some kinds of request are left out, some come often: a run in which everything is equally
+    /// likely never stays long in any state.
+    pub fn draw(rng: &mut Stream) -> Self {
+        let mut weights: Vec<u64> = super::workload::Kind::ALL
+            .iter()
+            .map(|_| *rng.pick(&[0, 2, 4, 4, 8, 16]))
+            .collect();
+        // Without any create nothing ever happens.
+        weights[0] = weights[0].max(4);
+        Self {
+            pause: Duration::from_micros(*rng.pick(&[2_000, 10_000, 30_000, 100_000])),
+            burst_max: *rng.pick(&[1, 1, 3, 8, 16]),
+            weights,
+            move_ppm: *rng.pick(&[0, 1_000, 5_000, 30_000, 150_000]),
+            reconnect_ppm: *rng.pick(&[0, 1_000, 10_000]),
+            mute_ppm: *rng.pick(&[0, 300, 2_000]),
+            vanish_ppm: *rng.pick(&[0, 300, 2_000]),
+            close_ppm: *rng.pick(&[0, 1_000, 10_000]),
+            watch_percent: *rng.pick(&[0, 20, 50, 90]),
+            roots: rng.range(1, 3) as usize,
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Drawn requests over a small set of paths, so that clients get in each other's way. Knows what
+//! makes bugs show: creates after deletes below one parent, multis that fail late, conditional
+//! writes, reads with watches, writes followed at once by a read elsewhere.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use vivarium_core::wire::records::{Acl, perms};
+
+use super::ops::{Body, Flags, Op, Path, Reply};
+use super::plan::Mix;
+use crate::observe::ClientId;
+use crate::rng::Stream;
+
+/// Kinds of requests; the weights of a [`Mix`] are in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Create,
+    CreateSequential,
+    CreateEphemeral,
+    CreateEphemeralSequential,
+    SetData,
+    SetDataConditional,
+    Delete,
+    DeleteSequential,
+    MultiGood,
+    MultiBad,
+    GetData,
+    Exists,
+    GetChildren,
+    GetAcl,
+    SetAcl,
+    Sync,
+    WriteAndRead,
+}
+
+impl Kind {
+    pub const ALL: &'static [Self] = &[
+        Self::Create,
+        Self::CreateSequential,
+        Self::CreateEphemeral,
+        Self::CreateEphemeralSequential,
+        Self::SetData,
+        Self::SetDataConditional,
+        Self::Delete,
+        Self::DeleteSequential,
+        Self::MultiGood,
+        Self::MultiBad,
+        Self::GetData,
+        Self::Exists,
+        Self::GetChildren,
+        Self::GetAcl,
+        Self::SetAcl,
+        Self::Sync,
+        Self::WriteAndRead,
+    ];
+}
+
+/// What a client does after a burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    Stay,
+    /// Drop the connection and go to another server at once.
+    Elsewhere,
+    /// Drop the connection and come back.
+    SameServer,
+    /// Say nothing more on this connection.
+    Mute,
+    /// Drop the connection and come back when the session is dead.
+    Vanish,
+    Close,
+}
+
+const ROOTS: [&str; 3] = ["/a", "/b", "/c"];
+const NAMES: [&str; 3] = ["x", "y", "z"];
+
+/// Sequence nodes that a client leaves before it deletes the oldest.
+const SEQUENTIAL_MAX: usize = 6;
+
+/// A client that does drawn things.
+#[derive(Clone, Debug)]
+pub struct Mixed {
+    me: ClientId,
+    mix: Mix,
+    written: u64,
+    versions: BTreeMap<Path, i32>,
+    sequential: VecDeque<Path>,
+}
+
+fn open() -> Rc<[Acl]> {
+    Rc::new([Acl::world(perms::ALL)])
+}
+
+fn create(path: Path, data: Option<Bytes>, ephemeral: bool, sequential: bool, stat: bool) -> Op {
+    let flags = Flags {
+        ephemeral,
+        sequential,
+    };
+    Op::Create {
+        path,
+        data,
+        acl: open(),
+        flags,
+        with_stat: stat,
+    }
+}
+
+impl Mixed {
+    pub fn new(me: ClientId, mix: Mix) -> Self {
+        assert_eq!(
+            mix.weights.len(),
+            Kind::ALL.len(),
+            "one weight per kind of request"
+        );
+        assert!(
+            (1..=ROOTS.len()).contains(&mix.roots),
+            "{} top-level znodes",
+            mix.roots
+        );
+        Self {
+            me,
+            mix,
+            written: 0,
+            versions: BTreeMap::new(),
+            sequential: VecDeque::new(),
+        }
+    }
+
+    /// Until the next burst.
+    pub fn pause(&self, rng: &mut Stream) -> Duration {
+        Duration::from_nanos(rng.exponential(self.mix.pause.as_nanos() as u64).max(1_000))
+    }
+
+    /// Draws a burst, and what comes after it.
+    pub fn act(&mut self, rng: &mut Stream, asked: &mut Vec<Op>) -> Move {
+        for _ in 0..rng.range(1, self.mix.burst_max) {
+            let kind = Kind::ALL[rng.weighted(&self.mix.weights)];
+            self.draw(rng, kind, asked);
+        }
+        let m = &self.mix;
+        let parts = [
+            m.move_ppm,
+            m.reconnect_ppm,
+            m.mute_ppm,
+            m.vanish_ppm,
+            m.close_ppm,
+        ];
+        let mut at = rng.below(1_000_000);
+        let moves = [
+            Move::Elsewhere,
+            Move::SameServer,
+            Move::Mute,
+            Move::Vanish,
+            Move::Close,
+        ];
+        for (part, then) in parts.into_iter().zip(moves) {
+            if at < part {
+                return then;
+            }
+            at -= part;
+        }
+        Move::Stay
+    }
+
+    fn root(&self, rng: &mut Stream) -> &'static str {
+        ROOTS[rng.below(self.mix.roots as u64) as usize]
+    }
+
+    /// A top-level znode, one below it, or one below that.
+    fn path(&self, rng: &mut Stream) -> Path {
+        let root = self.root(rng);
+        let name = rng.pick(&NAMES);
+        match rng.below(8) {
+            0..2 => root.into(),
+            2..7 => format!("{root}/{name}").into(),
+            _ => format!("{root}/{name}/t").into(),
+        }
+    }
+
+    /// Every value is written once, so that a read tells whose it is.
+    fn data(&mut self, rng: &mut Stream) -> Option<Bytes> {
+        self.written += 1;
+        let mut data = format!("{}.{}", self.me, self.written).into_bytes();
+        match rng.below(32) {
+            0 => return None,
+            1 => data.clear(),
+            2 => data.resize(rng.range(100, 5_000) as usize, b'.'),
+            _ => {}
+        }
+        Some(Bytes::from(data))
+    }
+
+    fn watch(&self, rng: &mut Stream) -> bool {
+        rng.chance(self.mix.watch_percent, 100)
+    }
+
+    fn version(&self, rng: &mut Stream, path: &Path) -> i32 {
+        let known = self.versions.get(path).copied().unwrap_or(0);
+        *rng.pick(&[known, known, known, known + 1, -1])
+    }
+
+    fn draw(&mut self, rng: &mut Stream, kind: Kind, asked: &mut Vec<Op>) {
+        let op = match kind {
+            Kind::Create => {
+                let (path, data) = (self.path(rng), self.data(rng));
+                create(path, data, false, false, rng.chance(1, 2))
+            }
+            Kind::CreateEphemeral => {
+                let (path, data) = (self.path_below(rng, "e"), self.data(rng));
+                create(path, data, true, false, rng.chance(1, 2))
+            }
+            Kind::CreateSequential | Kind::CreateEphemeralSequential => {
+                let ephemeral = kind == Kind::CreateEphemeralSequential;
+                let path = self.path_below(rng, "s-");
+                let data = self.data(rng);
+                if self.sequential.len() >= SEQUENTIAL_MAX {
+                    self.delete_sequential(rng, asked);
+                }
+                create(path, data, ephemeral, true, rng.chance(1, 2))
+            }
+            Kind::SetData => {
+                let (path, data) = (self.path(rng), self.data(rng));
+                Op::SetData {
+                    path,
+                    data,
+                    version: -1,
+                }
+            }
+            Kind::SetDataConditional => {
+                let (path, data) = (self.path(rng), self.data(rng));
+                let version = self.version(rng, &path);
+                Op::SetData {
+                    path,
+                    data,
+                    version,
+                }
+            }
+            Kind::Delete => {
+                let path = self.path(rng);
+                let known = self.version(rng, &path);
+                let version = *rng.pick(&[-1, -1, known]);
+                Op::Delete { path, version }
+            }
+            Kind::DeleteSequential => return self.delete_sequential(rng, asked),
+            Kind::MultiGood => self.multi(rng, false),
+            Kind::MultiBad => self.multi(rng, true),
+            Kind::GetData => Op::GetData {
+                path: self.path(rng),
+                watch: self.watch(rng),
+            },
+            Kind::Exists => Op::Exists {
+                path: self.path(rng),
+                watch: self.watch(rng),
+            },
+            Kind::GetChildren => {
+                let (path, watch) = (self.root(rng).into(), self.watch(rng));
+                Op::GetChildren {
+                    path,
+                    watch,
+                    with_stat: rng.chance(1, 2),
+                }
+            }
+            Kind::GetAcl => Op::GetAcl {
+                path: self.path(rng),
+            },
+            Kind::SetAcl => self.set_acl(rng),
+            Kind::Sync => Op::Sync {
+                path: self.path(rng),
+            },
+            Kind::WriteAndRead => {
+                let (path, data) = (self.path(rng), self.data(rng));
+                asked.push(Op::SetData {
+                    path: path.clone(),
+                    data,
+                    version: -1,
+                });
+                Op::GetData {
+                    path,
+                    watch: self.watch(rng),
+                }
+            }
+        };
+        asked.push(op);
+    }
+
+    fn path_below(&self, rng: &mut Stream, name: &str) -> Path {
+        let root = self.root(rng);
+        match rng.below(4) {
+            0 => format!("{root}/{}/{name}", rng.pick(&NAMES)).into(),
+            _ => format!("{root}/{name}").into(),
+        }
+    }
+
+    /// An old one mostly: a counter that follows the number of children repeats itself then.
+    fn delete_sequential(&mut self, rng: &mut Stream, asked: &mut Vec<Op>) {
+        let path = if rng.chance(3, 4) {
+            self.sequential.pop_front()
+        } else {
+            self.sequential.pop_back()
+        };
+        if let Some(path) = path {
+            asked.push(Op::Delete { path, version: -1 });
+        }
+    }
+
+    /// Takes WRITE, CREATE or DELETE away at times; READ and ADMIN stay, or nobody could look or
+    /// give the rest back.
+    fn set_acl(&mut self, rng: &mut Stream) -> Op {
+        let taken = *rng.pick(&[0, 0, 0, perms::WRITE, perms::CREATE, perms::DELETE]);
+        let acl: Rc<[Acl]> = match rng.below(16) {
+            0 => Rc::new([]),
+            _ => Rc::new([Acl::world(perms::ALL & !taken)]),
+        };
+        let version = *rng.pick(&[-1, -1, -1, 0, 1]);
+        Op::SetAcl {
+            path: self.path(rng),
+            acl,
+            version,
+        }
+    }
+
+    fn multi(&mut self, rng: &mut Stream, fails: bool) -> Op {
+        let mut ops = Vec::new();
+        for _ in 0..rng.range(1, 4) {
+            let root: Path = self.root(rng).into();
+            let data = self.data(rng);
+            ops.push(match rng.below(6) {
+                0 => create(self.path(rng), data, false, false, rng.chance(1, 2)),
+                1 => create(format!("{root}/s-").into(), data, false, true, true),
+                2 => create(format!("{root}/s-").into(), data, true, true, false),
+                3 => Op::Check {
+                    path: root,
+                    version: -1,
+                },
+                4 => Op::Delete {
+                    path: self.path(rng),
+                    version: -1,
+                },
+                _ => Op::SetData {
+                    path: root,
+                    data,
+                    version: -1,
+                },
+            });
+        }
+        if fails {
+            let bad = match rng.below(3) {
+                0 => Op::Check {
+                    path: "/missing".into(),
+                    version: -1,
+                },
+                1 => Op::Delete {
+                    path: "/missing/too".into(),
+                    version: -1,
+                },
+                _ => Op::SetData {
+                    path: self.root(rng).into(),
+                    data: None,
+                    version: 1 << 30,
+                },
+            };
+            let at = rng.below(ops.len() as u64 + 1) as usize;
+            // A write that works before the one that fails, or half of it would be nothing.
+            let path = self.root(rng).into();
+            let data = self.data(rng);
+            ops.insert(at, bad);
+            ops.insert(
+                0,
+                Op::SetData {
+                    path,
+                    data,
+                    version: -1,
+                },
+            );
+        }
+        Op::Multi(ops)
+    }
+
+    /// Remembers versions and what can be deleted.
+    pub fn heard(&mut self, op: &Op, reply: &Reply) {
+        match (op, &reply.result) {
+            (Op::Create { path, flags, .. }, Ok(Body::Created { path: made, .. })) => {
+                if flags.sequential {
+                    self.sequential.push_back(made.as_str().into());
+                } else {
+                    self.versions.insert(path.clone(), 0);
+                }
+            }
+            (Op::SetData { path, .. } | Op::Exists { path, .. }, Ok(Body::Stat(stat)))
+            | (Op::GetData { path, .. }, Ok(Body::Data { stat, .. })) => {
+                self.versions.insert(path.clone(), stat.version);
+            }
+            (Op::GetChildren { path, .. }, Ok(Body::Children { names, .. })) => {
+                self.adopt(path, names);
+            }
+            (Op::Multi(ops), Ok(Body::Multi(results))) => {
+                for (op, result) in ops.iter().zip(results) {
+                    let sub = Reply {
+                        zxid: reply.zxid,
+                        result: result.clone(),
+                    };
+                    self.heard(op, &sub);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes care of sequence nodes that somebody lost track of, or they would grow without end.
+    fn adopt(&mut self, path: &Path, names: &[String]) {
+        if names.len() <= 4 * SEQUENTIAL_MAX {
+            return;
+        }
+        let oldest = names.iter().filter(|name| name.starts_with("s-")).min();
+        if let Some(name) = oldest {
+            self.sequential.push_front(format!("{path}/{name}").into());
+        }
+    }
+}
