@@ -168,7 +168,7 @@ impl Requests {
     }
 
     /// One request of any kind.
-    pub fn next(&mut self) -> Request {
+    pub fn draw(&mut self) -> Request {
         self.xid += 1;
         let path = self.path();
         let named = || Body::new().string(&path);

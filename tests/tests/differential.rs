@@ -69,7 +69,7 @@ fn compare(left: &mut Side, right: &mut Side, requests: &mut Requests, count: us
     let mut recent = VecDeque::new();
     for number in 0..count {
         let who = number % left.clients.len();
-        let request = requests.next();
+        let request = requests.draw();
         let (one, two) = (left.exchange(who, &request), right.exchange(who, &request));
         let text: String = request.text.chars().take(300).collect();
         recent.push_back(format!("{who}: {text}\n    {one}"));
