@@ -74,6 +74,7 @@ pub struct Checks {
     last: BTreeMap<ServerId, Last>,
     moves: Vec<LogMove>,
     events: u64,
+    acknowledged: u64,
     first: Option<Violation>,
 }
 
@@ -97,6 +98,7 @@ impl Checks {
             last: BTreeMap::new(),
             moves: Vec::new(),
             events: 0,
+            acknowledged: 0,
             first: None,
         }
     }
@@ -109,6 +111,11 @@ impl Checks {
     /// Observations so far.
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Writes whose success a client has seen.
+    pub fn writes_acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// Newest committed zxid.
@@ -520,6 +527,7 @@ impl Checks {
         if let Ok(Body::Multi(results)) = &reply.result {
             self.note(multi::RULE, multi::judge_reply(reply.zxid, results));
         }
+        self.acknowledged += u64::from(reply.result.is_ok());
         let judged = self.linear.replied(session, xid, reply);
         self.note(linear::RULE, judged);
         let refused = reply.result == Err(ErrorCode::SessionExpired.code());
