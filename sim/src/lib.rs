@@ -6,9 +6,17 @@
 
 pub mod check;
 pub mod clients;
+pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod faults;
+pub mod hash;
 pub mod net;
 pub mod observe;
 pub mod rng;
+pub mod run;
+pub mod scenario;
 pub mod timeline;
+pub mod world;
 
 pub use observe::{ClientAction, ClientId, Setup, SimTime, Violation};

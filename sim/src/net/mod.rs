@@ -117,6 +117,8 @@ pub struct Net {
     streams: Vec<Stream>,
     /// What was noticed and not yet fetched.
     arrivals: Vec<Arrival>,
+    /// Machines whose packets are held up by chance, and until when; not yet fetched.
+    stalls: Vec<(Machine, SimTime)>,
 }
 
 impl Side {
@@ -167,6 +169,7 @@ impl Net {
                 .map(|i| streams.stream(Purpose::Net, pair(i)))
                 .collect(),
             arrivals: Vec::new(),
+            stalls: Vec::new(),
         }
     }
 
@@ -178,6 +181,11 @@ impl Net {
 
     pub fn has_arrivals(&self) -> bool {
         !self.arrivals.is_empty()
+    }
+
+    /// The next machine that chance slows down, and until when, for the checkers.
+    pub fn take_stall(&mut self) -> Option<(Machine, SimTime)> {
+        self.stalls.pop()
     }
 
     fn pair(&self, from: Machine, to: Machine) -> usize {
@@ -270,6 +278,9 @@ impl Net {
             (len > 1 && stream.chance(cut_per_mille, 1_000)).then(|| stream.range(1, len - 1));
         let delay = self.delay(from, to) + stall;
         let due = SimTime(time.now().0 + delay);
+        if stalled {
+            self.stalls.extend([(from, due), (to, due)]);
+        }
         match cut {
             None => self.enqueue(time, id, side, due, Unit::Bytes(bytes)),
             Some(at) => {
@@ -401,12 +412,6 @@ impl Net {
         if self.cuts[pair] == 0 {
             self.resume(time);
         }
-    }
-
-    /// Takes back every cut.
-    pub fn mend_all<E: From<NetEvent>>(&mut self, time: &mut Timeline<E>) {
-        self.cuts.fill(0);
-        self.resume(time);
     }
 
     /// From now on nothing goes wrong by chance.

@@ -1,0 +1,288 @@
+//! Swarm runs: which faults are on, how often and how long, all drawn from the seed before the
+//! run starts. Some families are always left out, and a run has either few long faults or many
+//! short ones: a mix of everything never holds a bad state for long.
+
+use std::time::Duration;
+
+use vivarium_core::ids::ServerId;
+use vivarium_core::mutants::Mutants;
+
+use super::{Fault, GIVE_UP_MAX, Planned, Shape, Strike, Target};
+use crate::clients::ClientPlan;
+use crate::clock::DRIFT_PPM_MAX;
+use crate::config::{Ambush, ClockConfig, DiskConfig, RunConfig, TurnConfig};
+use crate::net::NetConfig;
+use crate::observe::SimTime;
+use crate::rng::{Purpose, Stream, Streams};
+
+/// A kind of fault that is on or off for a whole run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Family {
+    CrashAny,
+    CrashLeader,
+    CrashSeveral,
+    Blackout,
+    Pause,
+    PauseLeader,
+    Split,
+    Isolate,
+    IsolateLeader,
+    OneWay,
+    OneWayLeader,
+    Bridge,
+    CutClients,
+    ResetLinks,
+    SlowDisk,
+    StallDisk,
+    FailDisk,
+    Clocks,
+}
+
+impl Family {
+    pub const ALL: [Self; 18] = [
+        Self::CrashAny,
+        Self::CrashLeader,
+        Self::CrashSeveral,
+        Self::Blackout,
+        Self::Pause,
+        Self::PauseLeader,
+        Self::Split,
+        Self::Isolate,
+        Self::IsolateLeader,
+        Self::OneWay,
+        Self::OneWayLeader,
+        Self::Bridge,
+        Self::CutClients,
+        Self::ResetLinks,
+        Self::SlowDisk,
+        Self::StallDisk,
+        Self::FailDisk,
+        Self::Clocks,
+    ];
+}
+
+/// What the user fixes; everything else is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Voters.
+    pub nodes: Option<u16>,
+    pub mutants: Mutants,
+}
+
+/// How often a family strikes and for how long; nanoseconds.
+struct Rhythm {
+    every: u64,
+    lasts: u64,
+}
+
+const MS: u64 = 1_000_000;
+
+/// Draws a whole run.
+pub fn draw(seed: u64, options: Options) -> RunConfig {
+    let streams = Streams::new(seed);
+    let mut s = streams.stream(Purpose::Swarm, 0);
+    let voters = [3, 3, 5][s.below(3) as usize];
+    let observers = [0, 0, 1][s.below(3) as usize];
+    let mut config = RunConfig::calm(seed, options.nodes.unwrap_or(voters), observers);
+    config.mutants = options.mutants;
+    config.tick = Duration::from_millis(*s.pick(&[100, 200, 200, 300, 500]));
+    config.init_limit = s.range(5, 10) as u32;
+    config.sync_limit = s.range(2, 5) as u32;
+    config.session_timeout_min = 2 * config.tick;
+    config.session_timeout_max = 20 * config.tick;
+    config.snap_count = *s.pick(&[20, 50, 100, 1_000]);
+    config.net = net(&mut s);
+    config.disk = disk(&mut s);
+    config.turn = turns(&mut s);
+    config.clock = clocks(&mut s);
+    config.ambush = ambush(&mut s);
+    let clients = s.range(2, 6);
+    config.heal_at = SimTime(s.range(4_000, 15_000) * MS);
+    let wanted = s.range(1, 6) as usize;
+    let mut families = Family::ALL;
+    s.shuffle(&mut families);
+    config.families = families[..wanted].to_vec();
+    config.families.sort_unstable();
+    schedule(&mut config, &streams);
+    let setup = config.setup();
+    for n in 0..clients {
+        let mut stream = streams.stream(Purpose::ClientPlan, n);
+        config.clients.push(ClientPlan::draw(&setup, &mut stream));
+    }
+    config
+}
+
+fn net(s: &mut Stream) -> NetConfig {
+    let noisy = s.chance(1, 2);
+    let delay_min = *s.pick(&[20_000, 100_000, 1_000_000]);
+    let often = |s: &mut Stream, max: u64| if noisy { s.range(0, max) } else { 0 };
+    NetConfig {
+        delay_min,
+        delay_mean: delay_min * s.range(1, 5),
+        cut_per_mille: *s.pick(&[0, 20, 200, 700]),
+        stall_per_10k: often(s, 100),
+        stall_max: *s.pick(&[50 * MS, 500 * MS, 3_000 * MS]),
+        reset_per_100k: often(s, 200),
+        dial_fail_per_mille: often(s, 100),
+        give_up_min: 1_000 * MS,
+        give_up_max: GIVE_UP_MAX.as_nanos() as u64,
+    }
+}
+
+fn disk(s: &mut Stream) -> DiskConfig {
+    DiskConfig {
+        sync_min: *s.pick(&[20_000, 200_000, 2 * MS]),
+        sync_mean: *s.pick(&[50_000, 500_000, 5 * MS]),
+        hiccup_per_mille: *s.pick(&[0, 5, 50]),
+        hiccup: *s.pick(&[20 * MS, 200 * MS]),
+        group_max: *s.pick(&[1, 4, 1_000]),
+    }
+}
+
+fn turns(s: &mut Stream) -> TurnConfig {
+    TurnConfig {
+        delay_max: *s.pick(&[10_000, 100_000, 2 * MS]),
+        inputs_max: *s.pick(&[1, 4, 64]),
+        late_max: *s.pick(&[10_000, MS, 20 * MS]),
+        spurious_wake_per_mille: *s.pick(&[0, 10, 200]),
+    }
+}
+
+fn clocks(s: &mut Stream) -> ClockConfig {
+    ClockConfig {
+        wall_off_max: *s.pick(&[0, 100, 60_000, 3_600_000]),
+        drift_max: *s.pick(&[0, 100, 1_000, DRIFT_PPM_MAX]),
+    }
+}
+
+fn ambush(s: &mut Stream) -> Option<Ambush> {
+    s.chance(1, 3).then(|| Ambush {
+        per_mille: s.range(20, 400),
+        turns_max: s.range(0, 20),
+        down_max: Duration::from_millis(s.range(10, 3_000)),
+    })
+}
+
+fn schedule(config: &mut RunConfig, streams: &Streams) {
+    let mut s = streams.stream(Purpose::Nemesis, 0);
+    let few_long = s.chance(1, 2);
+    for family in config.families.clone() {
+        // One stream for each family: leaving one out does not move the others.
+        let mut s = streams.stream(Purpose::Nemesis, 1 + family as u64);
+        let rhythm = if few_long {
+            Rhythm {
+                every: s.range(3_000, 8_000) * MS,
+                lasts: s.range(1_000, 5_000) * MS,
+            }
+        } else {
+            Rhythm {
+                every: s.range(300, 2_000) * MS,
+                lasts: s.range(20, 800) * MS,
+            }
+        };
+        let mut at = s.range(0, rhythm.every);
+        while at < config.heal_at.0 {
+            let fault = fault(family, &mut s, &rhythm, config);
+            config.faults.push(Planned {
+                at: SimTime(at),
+                fault,
+            });
+            at += 10 * MS + s.exponential(rhythm.every);
+        }
+    }
+    config.faults.sort_by_key(|p| p.at);
+}
+
+fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) -> Fault {
+    let lasts = Duration::from_nanos(MS + s.exponential(rhythm.lasts));
+    let word = s.word();
+    let power = s.chance(1, 2);
+    let strike = *s.pick(&[
+        Strike::BetweenTurns,
+        Strike::BetweenEffects,
+        Strike::BetweenEffects,
+    ]);
+    let crash = |who| Fault::Crash {
+        who,
+        power,
+        strike,
+        down: Some(lasts),
+    };
+    let cut = |shape| Fault::Cut {
+        shape,
+        lasts: Some(lasts),
+    };
+    let one = ServerId(1 + (word % u64::from(config.servers())) as i64);
+    match family {
+        Family::CrashAny => {
+            crash(*s.pick(&[Target::Any(word), Target::Server(one), Target::Newest]))
+        }
+        Family::CrashLeader => crash(Target::Leader),
+        Family::CrashSeveral => {
+            let count = s.range(2, u64::from(config.servers()));
+            Fault::CrashSeveral {
+                count,
+                word,
+                power,
+                down: lasts,
+            }
+        }
+        Family::Blackout => Fault::Blackout { down: Some(lasts) },
+        Family::Pause => Fault::Pause {
+            who: Target::Any(word),
+            lasts: Some(lasts),
+        },
+        Family::PauseLeader => Fault::Pause {
+            who: Target::Leader,
+            lasts: Some(lasts),
+        },
+        Family::Split => cut(Shape::Split(word)),
+        Family::Isolate => cut(Shape::Isolate(Target::Any(word))),
+        Family::IsolateLeader => cut(Shape::Isolate(Target::Leader)),
+        Family::OneWay => cut(match s.below(3) {
+            0 => Shape::OneWay(word),
+            1 => Shape::Mute(Target::Any(word)),
+            _ => Shape::Deaf(Target::Any(word)),
+        }),
+        Family::OneWayLeader if s.chance(1, 2) => cut(Shape::Mute(Target::Leader)),
+        Family::OneWayLeader => cut(Shape::Deaf(Target::Leader)),
+        Family::Bridge => cut(Shape::Bridge(word)),
+        Family::CutClients => cut(Shape::Clients(word)),
+        Family::ResetLinks if s.chance(1, 3) => Fault::ResetLinks {
+            who: Target::Leader,
+        },
+        Family::ResetLinks => Fault::ResetLinks {
+            who: Target::Any(word),
+        },
+        Family::SlowDisk => {
+            let who = *s.pick(&[Target::Any(word), Target::Leader, Target::Follower(word)]);
+            Fault::SlowDisk {
+                who,
+                factor: s.range(5, 200),
+                lasts: Some(lasts),
+            }
+        }
+        Family::StallDisk => {
+            let who = *s.pick(&[Target::Any(word), Target::Leader, Target::Follower(word)]);
+            Fault::StallDisk {
+                who,
+                lasts: Some(lasts),
+            }
+        }
+        Family::FailDisk => Fault::FailDisk {
+            who: Target::Any(word),
+            down: lasts,
+        },
+        Family::Clocks if s.chance(1, 2) => Fault::JumpWall {
+            who: Target::Any(word),
+            ms: s.range_signed(-10_000, 10_000),
+        },
+        Family::Clocks => {
+            let max = i64::from(config.clock.drift_max);
+            Fault::Drift {
+                who: Target::Any(word),
+                ppm: s.range_signed(-max, max) as i32,
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Carries out what a turn asked for, one effect after the other, until the process dies.
+
+use bytes::Bytes;
+use vivarium_core::boundary::{
+    Action, CloseReason, Event as Report, Fault, Outbox, SnapshotStep, Span, Whom, WriteOp,
+};
+use vivarium_core::ids::{ConnId, LinkId, ServerId};
+use vivarium_core::node::RoleName;
+
+use super::host::PendingCrash;
+use super::{Event, World};
+use crate::net::{Machine, PipeId, Port};
+use crate::observe::SimTime;
+
+const fn pipe_of(id: u64) -> PipeId {
+    PipeId(id as u32)
+}
+
+impl World {
+    /// Carries out the actions in order. A pending crash strikes after a drawn prefix.
+    pub(super) fn perform(&mut self, h: usize, out: &Outbox) {
+        let crash_after = self.crash_point(h, out.actions().len());
+        for (n, action) in out.actions().iter().enumerate() {
+            if crash_after == Some(n) {
+                break;
+            }
+            self.act(h, out, action);
+            if !self.hosts[h].is_up() {
+                return;
+            }
+        }
+        if crash_after.is_some() {
+            let PendingCrash { power, down, .. } =
+                self.hosts[h].strike.take().expect("a crash was pending");
+            self.crash(h, power, down);
+        }
+        self.start_group(h);
+    }
+
+    /// After how many of this turn's effects the process dies, if it is to die in this turn.
+    fn crash_point(&mut self, h: usize, actions: usize) -> Option<usize> {
+        let host = &mut self.hosts[h];
+        let pending = host.strike.as_mut()?;
+        if actions == 0 {
+            return None;
+        }
+        if pending.turns > 0 {
+            pending.turns -= 1;
+            return None;
+        }
+        Some(host.turn_stream.range(0, actions as u64) as usize)
+    }
+
+    fn act(&mut self, h: usize, out: &Outbox, action: &Action) {
+        match action {
+            Action::Send {
+                link: LinkId(id),
+                bytes,
+            } => self.send_span(h, *id, out, *bytes),
+            Action::Reply {
+                conn: ConnId(id),
+                bytes,
+            } => self.send_span(h, *id, out, *bytes),
+            Action::SendShared { link, body } => {
+                self.hash.bytes(body);
+                self.send(h, pipe_of(link.0), body.clone());
+            }
+            Action::Write { seq, op } => {
+                self.hash.word(12 << 32 | seq.0);
+                self.hash_op(op);
+                self.hosts[h].disk.push(*seq, op.clone());
+            }
+            Action::Snapshot(step) => {
+                self.hash_step(step);
+                let host = &mut self.hosts[h];
+                let takes = host.disk.start_snapshot(step.clone(), &self.config.disk);
+                let at = SimTime(self.time.now().0 + takes);
+                self.time
+                    .plan(at, Event::Snapshot(h as u16, host.incarnation));
+            }
+            Action::Close { whom, why } => self.close(h, *whom, why),
+            Action::Dial { peer, channel } => {
+                self.hash.word(13 << 32 | peer.0 as u64);
+                let to = Machine(self.index(*peer) as u16);
+                let from = self.hosts[h].machine;
+                self.net
+                    .dial(&mut self.time, from, to, Port::Peer(*channel));
+            }
+            Action::Command { conn, word } => {
+                self.send(h, pipe_of(conn.0), Bytes::from(format!("{word:?}\n")));
+                self.close(h, Whom::Client(*conn), &CloseReason::Stopping);
+            }
+            Action::Report(report) => self.report(h, report),
+            Action::Halt(fault) => self.halt(h, fault),
+        }
+    }
+
+    fn send_span(&mut self, h: usize, id: u64, out: &Outbox, span: Span) {
+        let bytes = out.bytes(span);
+        self.hash.word(id);
+        self.hash.bytes(bytes);
+        // One block serves many sends; each is a slice that knows when the block is done with.
+        if self.arena.capacity() < bytes.len() {
+            self.arena.reserve(bytes.len().max(super::ARENA_BYTES));
+        }
+        self.arena.extend_from_slice(bytes);
+        let bytes = self.arena.split().freeze();
+        self.send(h, pipe_of(id), bytes);
+    }
+
+    fn send(&mut self, h: usize, pipe: PipeId, bytes: Bytes) {
+        if let Some(side) = self.hosts[h].open.get(&pipe) {
+            self.net.send(&mut self.time, pipe, *side, bytes);
+        }
+    }
+
+    fn close(&mut self, h: usize, whom: Whom, why: &CloseReason) {
+        let id = match whom {
+            Whom::Client(ConnId(id)) | Whom::Link(LinkId(id)) => id,
+        };
+        self.hash.word(14 << 32 | id);
+        self.hash.bytes(format!("{why:?}").as_bytes());
+        if let Some(side) = self.hosts[h].open.remove(&pipe_of(id)) {
+            self.net.close(&mut self.time, pipe_of(id), side);
+        }
+        self.tell(h, format_args!("closes {whom:?}: {why:?}"));
+    }
+
+    fn hash_op(&mut self, op: &WriteOp) {
+        match op {
+            WriteOp::Append { zxid, record } => {
+                self.hash.word(zxid.0 as u64);
+                self.hash.bytes(record);
+            }
+            WriteOp::AcceptedEpoch(epoch) => self.hash.word(15 << 32 | epoch.0 as u64),
+            WriteOp::CurrentEpoch(epoch) => self.hash.word(16 << 32 | epoch.0 as u64),
+            WriteOp::Truncate { after } => self.hash.word(after.0 as u64 ^ 17 << 56),
+            WriteOp::Install(step) => self.hash_step(step),
+        }
+    }
+
+    fn hash_step(&mut self, step: &SnapshotStep) {
+        match step {
+            SnapshotStep::Begin { zxid } => self.hash.word(zxid.0 as u64 ^ 18 << 56),
+            SnapshotStep::Chunk(bytes) => self.hash.bytes(bytes),
+            SnapshotStep::End { zxid, digest } => {
+                self.hash.word(zxid.0 as u64 ^ 19 << 56);
+                self.hash.word(*digest);
+            }
+            SnapshotStep::Abandon => self.hash.word(20 << 56),
+        }
+    }
+
+    /// The process says something about itself.
+    fn report(&mut self, h: usize, report: &Report) {
+        let text = format!("{report:?}");
+        self.hash.bytes(text.as_bytes());
+        let view = &mut self.hosts[h].view;
+        match report {
+            Report::Looking { .. } => {
+                view.role = RoleName::Looking;
+                view.serving = false;
+            }
+            Report::Leading { epoch } => {
+                view.role = RoleName::Leading;
+                view.epoch = *epoch;
+                view.serving = false;
+            }
+            Report::Following { .. } => view.role = RoleName::Following,
+            Report::Observing { .. } => view.role = RoleName::Observing,
+            Report::Serving { epoch, .. } => {
+                view.epoch = *epoch;
+                view.serving = true;
+            }
+            Report::Left { .. } => {
+                view.role = RoleName::Looking;
+                view.serving = false;
+            }
+            Report::Synchronized { mode, .. } => view.sync = Some(mode),
+            Report::DigestMismatch { zxid } => {
+                let id = self.hosts[h].id;
+                self.violate(
+                    "tree-digest",
+                    format!("server {id}: its tree after {zxid} is not the leader's"),
+                );
+            }
+            Report::SyncChosen { .. }
+            | Report::SessionExpired { .. }
+            | Report::SnapshotTaken { .. }
+            | Report::Note { .. } => {}
+        }
+        self.tell(h, format_args!("{text}"));
+        self.lie_in_wait(h);
+    }
+
+    /// Something just changed at this server: a good moment to strike soon.
+    fn lie_in_wait(&mut self, h: usize) {
+        let Some(ambush) = &self.ambush else { return };
+        let s = &mut self.ambush_stream;
+        if !s.chance(ambush.per_mille, 1_000) || self.hosts[h].strike.is_some() {
+            return;
+        }
+        let turns = s.range(0, ambush.turns_max);
+        let down = std::time::Duration::from_nanos(s.range(1, ambush.down_max.as_nanos() as u64));
+        let power = s.chance(1, 2);
+        self.hosts[h].strike = Some(PendingCrash {
+            power,
+            down: Some(down),
+            turns,
+        });
+    }
+
+    /// The process ends itself. It may do so when told to stop or when its disk failed; any other
+    /// reason means that it lost or invented something.
+    fn halt(&mut self, h: usize, fault: &Fault) {
+        self.hash.bytes(format!("{fault:?}").as_bytes());
+        self.tell(h, format_args!("halts: {fault:?}"));
+        let host = &mut self.hosts[h];
+        let ServerId(id) = host.id;
+        let down = host.down_after_failure.take();
+        let expected = match fault {
+            Fault::Stopped => true,
+            Fault::Disk => down.is_some(),
+            Fault::CommitMismatch { .. }
+            | Fault::RecordUndecodable { .. }
+            | Fault::TruncateImpossible { .. } => false,
+        };
+        if !expected {
+            self.violate("halted", format!("server {id} gave up: {fault:?}"));
+        }
+        self.crash(h, false, down);
+    }
+}

@@ -1,0 +1,192 @@
+//! Starts and ends of processes, and what their disks do in between.
+
+use std::time::Duration;
+
+use vivarium_core::config::{Config, LearnerType, Member};
+use vivarium_core::ids::ServerId;
+use vivarium_core::node::Node;
+
+use super::host::Inbound;
+use super::{Event, World};
+use crate::clock::Clock;
+use crate::disk::{Durable, Finished};
+use crate::observe::SimTime;
+
+impl World {
+    /// Starts a server's process, if none runs.
+    pub fn start(&mut self, id: ServerId) {
+        let h = self.index(id);
+        self.start_as(h, self.hosts[h].incarnation + 1);
+    }
+
+    /// Starts the process with this number; a later one may have been started meanwhile.
+    pub(super) fn start_as(&mut self, h: usize, process: u32) {
+        if self.hosts[h].is_up() || process != self.hosts[h].incarnation + 1 {
+            return;
+        }
+        let config = self.node_config(h);
+        let host = &mut self.hosts[h];
+        host.incarnation = process;
+        let id = host.id;
+        let found = match host.disk.open(config.seed, config.mutants) {
+            Ok(found) => found,
+            Err(refusal) => {
+                self.violate(
+                    "recovery-refused",
+                    format!("server {id} can not read what it wrote: {refusal}"),
+                );
+                return;
+            }
+        };
+        let now = host.clock.read(self.time.now());
+        host.node = Some(Node::boot(config, found, now));
+        self.net.start(&mut self.time, host.machine);
+        let t = self.time.now();
+        let host = &self.hosts[h];
+        self.checks
+            .on_restart(t, id, host.node.as_ref().expect("just started"));
+        self.tell(h, format_args!("starts"));
+        self.plan_turn(h);
+    }
+
+    /// What a server's configuration file would say.
+    fn node_config(&mut self, h: usize) -> Config {
+        let voters = self.config.voters;
+        let member = |n: u16| {
+            let kind = if n <= voters {
+                LearnerType::Participant
+            } else {
+                LearnerType::Observer
+            };
+            let member = Member {
+                kind,
+                host: format!("10.1.0.{n}"),
+                quorum_port: 2888,
+                election_port: 3888,
+                client_address: None,
+            };
+            (ServerId(i64::from(n)), member)
+        };
+        let host = &mut self.hosts[h];
+        Config {
+            me: host.id,
+            members: (1..=self.config.voters + self.config.observers)
+                .map(member)
+                .collect(),
+            tick: self.config.tick,
+            init_limit: self.config.init_limit,
+            sync_limit: self.config.sync_limit,
+            session_timeout_min: self.config.session_timeout_min,
+            session_timeout_max: self.config.session_timeout_max,
+            snap_count: self.config.snap_count,
+            seed: host.seed_stream.seed(),
+            mutants: self.config.mutants,
+        }
+    }
+
+    /// A process ends without a word; with `power` its machine goes dark and loses what was not
+    /// synced. It starts again after `down`, if told.
+    pub(super) fn crash(&mut self, h: usize, power: bool, down: Option<Duration>) {
+        if !self.hosts[h].is_up() {
+            return;
+        }
+        let t = self.time.now();
+        self.tell(
+            h,
+            format_args!("{}", if power { "loses power" } else { "is killed" }),
+        );
+        if self.hosts[h].paused.is_some() {
+            self.calmed(h);
+        }
+        let host = &mut self.hosts[h];
+        host.wipe();
+        host.disk.crash(power);
+        self.net.crash(&mut self.time, host.machine, power);
+        if power {
+            let drift = host.clock.drift_ppm();
+            let wall_off_max = self.config.clock.wall_off_max;
+            let wall_off = host.clock_stream.range_signed(-wall_off_max, wall_off_max);
+            host.clock = Clock::new(t, host.clock_stream.below(1 << 40), wall_off, drift);
+        }
+        self.checks.on_crash(t, host.id);
+        if let Some(down) = down {
+            self.time
+                .plan(t.after(down), Event::Start(h as u16, host.incarnation + 1));
+        }
+    }
+
+    /// Starts the next group of writes, if the disk is free.
+    pub(super) fn start_group(&mut self, h: usize) {
+        let host = &mut self.hosts[h];
+        if let Some(takes) = host.disk.start_group(&self.config.disk) {
+            let at = SimTime(self.time.now().0 + takes);
+            self.time.plan(at, Event::Disk(h as u16, host.incarnation));
+        }
+    }
+
+    pub(super) fn group_ends(&mut self, h: usize, process: u32) {
+        let t = self.time.now();
+        let host = &mut self.hosts[h];
+        if !host.is_up() || host.incarnation != process {
+            return;
+        }
+        if host.disk.stalled {
+            host.disk.held = true;
+            return;
+        }
+        let id = host.id;
+        let mut durable = std::mem::take(&mut self.durable);
+        let finished = host.disk.finish_group(&mut durable);
+        if matches!(
+            finished,
+            Ok(Finished::Persisted { .. } | Finished::Reloaded { .. })
+        ) {
+            for what in &durable {
+                match what {
+                    Durable::Record { zxid } => self.checks.on_durable(t, id, *zxid),
+                    Durable::Truncated { after } => self.checks.on_truncated(t, id, *after),
+                    Durable::Installed { zxid, digest } => {
+                        self.checks.on_installed(t, id, *zxid, *digest);
+                    }
+                }
+            }
+        }
+        durable.clear();
+        self.durable = durable;
+        match finished {
+            Ok(Finished::Persisted { upto }) => self.enter(h, Inbound::Persisted { upto }),
+            Ok(Finished::Reloaded { seq, state }) => {
+                self.enter(h, Inbound::Reloaded { seq, state });
+            }
+            Ok(Finished::Failed { upto }) => return self.enter(h, Inbound::DiskFailed { upto }),
+            Err(refusal) => {
+                let evidence = format!("server {id}: a healthy disk refused: {refusal}");
+                return self.violate("storage-refused", evidence);
+            }
+        }
+        self.start_group(h);
+    }
+
+    pub(super) fn snapshot_step_ends(&mut self, h: usize, process: u32) {
+        let host = &mut self.hosts[h];
+        if !host.is_up() || host.incarnation != process {
+            return;
+        }
+        let id = host.id;
+        match host.disk.finish_snapshot() {
+            Ok(()) => self.enter(h, Inbound::SnapshotStored { ok: true }),
+            Err(refusal) => {
+                let evidence = format!("server {id}: a healthy disk refused: {refusal}");
+                self.violate("storage-refused", evidence);
+            }
+        }
+    }
+
+    /// A process is told to stop.
+    pub fn stop(&mut self, id: ServerId) {
+        let h = self.index(id);
+        if self.hosts[h].is_up() {
+            self.enter(h, Inbound::Stop);
+        }
+    }
+}
