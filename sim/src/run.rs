@@ -145,7 +145,9 @@ pub fn settle(world: &mut World) -> Option<Violation> {
             break;
         }
         if world.now().since(healed) > bound {
-            return world.finish().or_else(|| Some(not_live(world, healed, wrote)));
+            return world
+                .finish()
+                .or_else(|| Some(not_live(world, healed, wrote)));
         }
         let next = world.now().after(LOOK_EVERY);
         if let Some(violation) = world.run_until(next) {

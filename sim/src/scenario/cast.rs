@@ -5,9 +5,9 @@ use std::time::Duration;
 use vivarium_core::ids::ServerId;
 
 use super::parse::Known;
+use crate::clients::plan::Mix;
 use crate::clients::workload::Kind;
 use crate::clients::{ClientPlan, Errand};
-use crate::clients::plan::Mix;
 use crate::observe::SimTime;
 
 /// `workload`, `lock` or `master`, and where: `workload at 1, 2` knows only these servers.
@@ -19,12 +19,19 @@ pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
     let errand = match name {
         "workload" => Errand::Mixed(everything()),
         // Held until the client fails: who has it is then a question of sessions alone.
-        "lock" => Errand::Lock { base: "/lock".into(), hold: Duration::from_secs(3_600) },
-        "master" => Errand::Election { path: "/master".into() },
+        "lock" => Errand::Lock {
+            base: "/lock".into(),
+            hold: Duration::from_secs(3_600),
+        },
+        "master" => Errand::Election {
+            path: "/master".into(),
+        },
         other => return Err(format!("{other} is none of workload, lock and master")),
     };
     let servers = match at {
-        None => (1..=known.servers).map(|n| ServerId(i64::from(n))).collect(),
+        None => (1..=known.servers)
+            .map(|n| ServerId(i64::from(n)))
+            .collect(),
         Some(list) => servers(list, known)?,
     };
     Ok(ClientPlan {
@@ -41,7 +48,11 @@ fn servers(list: &str, known: &Known) -> Result<Vec<ServerId>, String> {
         let word = word.trim();
         let n: u16 = word.parse().map_err(|_| format!("{word} is no server"))?;
         let exists = (1..=known.servers).contains(&n);
-        if exists { Ok(ServerId(i64::from(n))) } else { Err(format!("there is no server {n}")) }
+        if exists {
+            Ok(ServerId(i64::from(n)))
+        } else {
+            Err(format!("there is no server {n}"))
+        }
     };
     list.split(',').map(one).collect()
 }

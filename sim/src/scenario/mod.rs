@@ -138,8 +138,10 @@ impl Scenario {
             let reason = "a scenario has 1 to 15 servers, observers included".to_owned();
             return Err(Refusal { line: 0, reason });
         }
-        let mut world =
-            parse::Known { servers: file.servers + file.observers, clients: 0 };
+        let mut world = parse::Known {
+            servers: file.servers + file.observers,
+            clients: 0,
+        };
         let clients = lines(text, &file.clients, |said| cast::plan(said, &world))?;
         world.clients = clients.len() as u32;
         let mut names = parse::Names::default();
