@@ -170,7 +170,7 @@ impl<'a> Writer<'_, 'a> {
             return;
         };
         parent.children = parent.children.saturating_sub(1);
-        parent.stat.pzxid = self.ask.zxid.0;
+        parent.stat.pzxid = parent.stat.pzxid.max(self.ask.zxid.0);
         self.changes.put(self.db, parent_path, Some(parent));
     }
 

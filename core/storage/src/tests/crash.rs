@@ -233,6 +233,10 @@ impl Life {
         self.synced = keep;
         let state = self.store().reload()?;
         assert_state(&state.database, &self.history);
+        assert_eq!(state.accepted, self.accepted);
+        // Reading the directory raises the epoch to that of the history.
+        assert_eq!(state.current, self.current.max(self.last().epoch()));
+        self.current = state.current;
         Ok(())
     }
 
@@ -284,11 +288,21 @@ impl Life {
         Ok(())
     }
 
-    /// The process dies, the machine lives: the page cache is there for the next process.
+    /// The process dies, the machine lives: the page cache is there for the next process. Power may
+    /// fail while that one starts.
     fn kill(&mut self) -> Result<(), StorageError> {
-        let mut files = self.store.take().expect("open").into_files();
-        files.changes_left = None;
-        self.come_back(files, &[self.now()])
+        let mut files = self.store.take().expect("open").into_files().files;
+        if self.rng.below(3) == 0 {
+            files = self.half_opened(files);
+        }
+        let allowed = [self.now()];
+        self.come_back(
+            Fuse {
+                files,
+                changes_left: None,
+            },
+            &allowed,
+        )
     }
 
     fn crash(&mut self, allowed: &[May]) {
@@ -303,21 +317,13 @@ impl Life {
             _ => rng.below(below),
         });
         // The start may be cut off by the next power loss, too.
-        let mut files = Fuse {
+        if self.rng.below(3) == 0 {
+            files = self.half_opened(files);
+        }
+        let files = Fuse {
             files,
             changes_left: None,
         };
-        if self.rng.below(3) == 0 {
-            let mut half = files;
-            half.changes_left = Some(self.rng.below(12));
-            let mut copy = half.files.clone();
-            let _ = Store::open(half, OPTIONS);
-            copy = self.half_opened(copy);
-            files = Fuse {
-                files: copy,
-                changes_left: None,
-            };
-        }
         self.come_back(files, allowed)
             .expect("the directory is loadable");
     }
@@ -461,6 +467,43 @@ fn any_crash_leaves_what_was_synced_and_nothing_else() {
         }
     }
     assert!(crashes > 2_000, "{crashes} crashes say little");
+}
+
+#[test]
+fn an_install_cut_off_anywhere_never_mixes_two_histories() {
+    // The leader has 1:10, which this server never saw; this server has an end of epoch 2 that the
+    // leader never saw.
+    let mut old = super::records(1, 1, 9);
+    old.extend(super::records(2, 1, 5));
+    let new = super::records(1, 1, 10);
+    let mut outcomes = [0; 2];
+    for changes in 0..40 {
+        let files = Fuse {
+            files: MemFiles::new(),
+            changes_left: None,
+        };
+        let (mut store, _) = Store::open(files, OPTIONS).expect("opened");
+        super::set_epochs(&mut store, 2);
+        super::append(&mut store, &old);
+        store.sync().expect("synced");
+        store.files_mut().changes_left = Some(changes);
+        for step in snapshot_steps(&new, 500) {
+            if store.perform(&WriteOp::Install(step)).is_err() {
+                break;
+            }
+        }
+        let mut files = store.into_files().files;
+        files.crash(|_, below| below - 1);
+        let (_, state) = Store::open(files, OPTIONS).expect("loadable");
+        let last = state.database.applied();
+        let came = usize::from(last == z(1, 10));
+        outcomes[came] += 1;
+        let history = if came == 1 { &new } else { &old };
+        let n = history.partition_point(|(zxid, _)| *zxid <= last);
+        assert!(n >= 9, "only {last} is left");
+        assert_state(&state.database, &history[..n]);
+    }
+    assert!(outcomes[0] > 5 && outcomes[1] > 5, "{outcomes:?}");
 }
 
 #[test]

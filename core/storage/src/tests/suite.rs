@@ -64,6 +64,7 @@ on_both!(
     an_abandoned_install_leaves_everything,
     an_overtaken_background_snapshot_has_no_effect,
     a_large_record_gets_a_large_file,
+    a_snapshot_may_be_ahead_of_the_log,
 );
 
 fn reopen<F: Files>(store: Store<F>) -> (Store<F>, vivarium_core::recovery::Recovered) {
@@ -345,6 +346,33 @@ mod on {
         assert_eq!(names(&store, Dir::Snapshots, "snapshot."), ["snapshot.0"]);
         let (_, state) = reopen(store);
         assert_state(&state.database, &history[..12]);
+    }
+
+    /// A transaction that the others committed is applied before it is appended here.
+    pub(super) fn a_snapshot_may_be_ahead_of_the_log<F: Files>(files: F) {
+        let (mut store, _) = Store::open(files, OPTIONS).expect("opened");
+        let history = records(0, 1, 30);
+        append(&mut store, &history[..15]);
+        take_snapshot(&mut store, &history[..20]);
+        let (mut store, state) = reopen(store);
+        assert_state(&state.database, &history[..20]);
+        append(&mut store, &history[20..]);
+        store.sync().expect("synced");
+        let (mut store, state) = reopen(store);
+        assert_state(&state.database, &history);
+        // The log alone does not lead beyond 15, so nothing between can be kept.
+        let refused = store
+            .perform(&WriteOp::Truncate { after: Zxid(18) })
+            .unwrap_err();
+        assert!(
+            matches!(refused, StorageError::TruncateImpossible { .. }),
+            "{refused}"
+        );
+        let (mut store, state) = reopen(store);
+        assert_state(&state.database, &history);
+        let op = WriteOp::Truncate { after: Zxid(22) };
+        assert_eq!(store.perform(&op).expect("cut"), Performed::Reload);
+        assert_state(&store.reload().expect("loaded").database, &history[..22]);
     }
 
     pub(super) fn a_large_record_gets_a_large_file<F: Files>(files: F) {
