@@ -221,7 +221,8 @@ impl Life {
             // No effect but that all is synced; the store is of no use any more.
             Err(StorageError::TruncateImpossible { .. }) => {
                 self.synced = self.history.len();
-                return self.kill();
+                self.kill(&[self.now()]);
+                return Ok(());
             }
             Err(e) => {
                 self.history.truncate(keep);
@@ -288,23 +289,13 @@ impl Life {
         Ok(())
     }
 
-    /// The process dies, the machine lives: the page cache is there for the next process. Power may
-    /// fail while that one starts.
-    fn kill(&mut self) -> Result<(), StorageError> {
-        let mut files = self.store.take().expect("open").into_files().files;
-        if self.rng.below(3) == 0 {
-            files = self.half_opened(files);
-        }
-        let allowed = [self.now()];
-        self.come_back(
-            Fuse {
-                files,
-                changes_left: None,
-            },
-            &allowed,
-        )
+    /// The process dies, the machine lives: the page cache is there for the next process.
+    fn kill(&mut self, allowed: &[May]) {
+        let files = self.store.take().expect("open").into_files().files;
+        self.start(files, allowed);
     }
 
+    /// Power fails.
     fn crash(&mut self, allowed: &[May]) {
         self.crashes += 1;
         let mut files = self.store.take().expect("open").into_files().files;
@@ -316,7 +307,11 @@ impl Life {
             (2, Choice::Manner(..)) => 0,
             _ => rng.below(below),
         });
-        // The start may be cut off by the next power loss, too.
+        self.start(files, allowed);
+    }
+
+    /// The next process comes; power may fail on its way.
+    fn start(&mut self, mut files: MemFiles, allowed: &[May]) {
         if self.rng.below(3) == 0 {
             files = self.half_opened(files);
         }
@@ -413,9 +408,9 @@ fn live(seed: u64, steps: u32) -> u32 {
     let mut life = Life::new(seed);
     for _ in 0..steps {
         match life.rng.below(12) {
-            0 => power_fails_inside(&mut life),
+            0 => die_inside(&mut life),
             1 => life.crash(&[life.now()]),
-            2 => life.kill().expect("the directory is loadable"),
+            2 => life.kill(&[life.now()]),
             _ => life.step().0.expect("nothing fails"),
         }
     }
@@ -423,7 +418,7 @@ fn live(seed: u64, steps: u32) -> u32 {
     life.crashes
 }
 
-fn power_fails_inside(life: &mut Life) {
+fn die_inside(life: &mut Life) {
     life.store().files_mut().changes_left = Some(life.rng.below(30));
     let (result, mut before, mut after) = life.step();
     if result.is_ok() {
@@ -453,13 +448,17 @@ fn power_fails_inside(life: &mut Life) {
             ..before
         });
     }
-    life.crash(&allowed);
+    if life.rng.below(2) == 0 {
+        life.kill(&allowed);
+    } else {
+        life.crash(&allowed);
+    }
 }
 
 #[test]
 fn any_crash_leaves_what_was_synced_and_nothing_else() {
     let mut crashes = 0;
-    for seed in 0..600 {
+    for seed in 0..800 {
         let outcome = std::panic::catch_unwind(|| live(seed, 60));
         match outcome {
             Ok(n) => crashes += n,
@@ -504,6 +503,34 @@ fn an_install_cut_off_anywhere_never_mixes_two_histories() {
         assert_state(&state.database, &history[..n]);
     }
     assert!(outcomes[0] > 5 && outcomes[1] > 5, "{outcomes:?}");
+}
+
+#[test]
+fn a_truncation_cut_off_anywhere_needs_no_log_that_was_never_there() {
+    // The second snapshot is of transactions that the log never held.
+    let history = super::records(0, 1, 30);
+    for changes in 0..20 {
+        let files = Fuse {
+            files: MemFiles::new(),
+            changes_left: None,
+        };
+        let (mut store, _) = Store::open(files, OPTIONS).expect("opened");
+        super::append(&mut store, &history[..15]);
+        super::take_snapshot(&mut store, &history[..20]);
+        let (mut store, _) = Store::open(store.into_files(), OPTIONS).expect("opened");
+        super::append(&mut store, &history[20..]);
+        store.sync().expect("synced");
+        store.files_mut().changes_left = Some(changes);
+        let done = store
+            .perform(&WriteOp::Truncate { after: Zxid(12) })
+            .is_ok();
+        let mut files = store.into_files().files;
+        files.crash(|_, _| 0);
+        let (_, state) = Store::open(files, OPTIONS).expect("loadable");
+        let n = state.database.applied().0 as usize;
+        assert!(n == 12 || !done, "{n} are left");
+        assert_state(&state.database, &history[..n]);
+    }
 }
 
 #[test]
