@@ -134,7 +134,7 @@ pub struct Disk {
     group: usize,
     /// The last write that is stable.
     stable: WriteSeq,
-    snapshot: Option<SnapshotStep>,
+    snapshot: VecDeque<SnapshotStep>,
     /// Syncs take this many times as long.
     pub slow: u64,
     /// Nothing ends.
@@ -154,7 +154,7 @@ impl Disk {
             queue: VecDeque::new(),
             group: 0,
             stable: WriteSeq(0),
-            snapshot: None,
+            snapshot: VecDeque::new(),
             slow: 1,
             stalled: false,
             held: false,
@@ -233,19 +233,22 @@ impl Disk {
         })
     }
 
-    /// A step of the background snapshot; returns how long it takes.
-    pub fn start_snapshot(&mut self, step: SnapshotStep, config: &DiskConfig) -> u64 {
-        assert!(self.snapshot.is_none(), "one step of a snapshot at a time");
-        self.snapshot = Some(step);
+    /// A step of the background snapshot. They are carried out one after the other; returns how
+    /// long this one takes if none is under way.
+    pub fn push_snapshot(&mut self, step: SnapshotStep, config: &DiskConfig) -> Option<u64> {
+        self.snapshot.push_back(step);
+        (self.snapshot.len() == 1).then(|| self.snapshot_takes(config))
+    }
+
+    fn snapshot_takes(&mut self, config: &DiskConfig) -> u64 {
         (config.sync_min + self.stream.exponential(config.sync_mean)) * self.slow
     }
 
-    pub fn finish_snapshot(&mut self) -> Result<(), StorageError> {
-        let step = self.snapshot.take().expect("a step is under way");
-        self.store
-            .as_mut()
-            .expect("a process runs")
-            .snapshot_step(&step)
+    /// The step under way is done; returns how long the next one takes, if there is one.
+    pub fn finish_snapshot(&mut self, config: &DiskConfig) -> Result<Option<u64>, StorageError> {
+        let step = self.snapshot.pop_front().expect("a step is under way");
+        self.store.as_mut().expect("a process runs").snapshot_step(&step)?;
+        Ok((!self.snapshot.is_empty()).then(|| self.snapshot_takes(config)))
     }
 
     /// The process ends, wherever it was in what it was writing. With `power` what was not synced
@@ -261,7 +264,7 @@ impl Disk {
             };
             self.platter.set_fuse(Some(fuse));
             let snapshot_first = self.stream.chance(1, 2);
-            if let (true, Some(step)) = (snapshot_first, self.snapshot.take()) {
+            if let (true, Some(step)) = (snapshot_first, self.snapshot.pop_front()) {
                 // The power is about to go: failing is what happens.
                 let _ = store.snapshot_step(&step);
             }
@@ -278,7 +281,7 @@ impl Disk {
             self.platter.lose_power(&mut self.stream);
         }
         self.queue.clear();
-        self.snapshot = None;
+        self.snapshot.clear();
         self.group = 0;
         self.held = false;
         self.fail_next = false;

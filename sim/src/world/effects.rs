@@ -72,11 +72,8 @@ impl World {
             }
             Action::Snapshot(step) => {
                 self.hash_step(step);
-                let host = &mut self.hosts[h];
-                let takes = host.disk.start_snapshot(step.clone(), &self.config.disk);
-                let at = SimTime(self.time.now().0 + takes);
-                self.time
-                    .plan(at, Event::Snapshot(h as u16, host.incarnation));
+                let takes = self.hosts[h].disk.push_snapshot(step.clone(), &self.config.disk);
+                self.plan_snapshot_step(h, takes);
             }
             Action::Close { whom, why } => self.close(h, *whom, why),
             Action::Dial { peer, channel } => {

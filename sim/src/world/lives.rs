@@ -167,14 +167,24 @@ impl World {
         self.start_group(h);
     }
 
+    pub(super) fn plan_snapshot_step(&mut self, h: usize, takes: Option<u64>) {
+        if let Some(takes) = takes {
+            let at = SimTime(self.time.now().0 + takes);
+            self.time.plan(at, Event::Snapshot(h as u16, self.hosts[h].incarnation));
+        }
+    }
+
     pub(super) fn snapshot_step_ends(&mut self, h: usize, process: u32) {
         let host = &mut self.hosts[h];
         if !host.is_up() || host.incarnation != process {
             return;
         }
         let id = host.id;
-        match host.disk.finish_snapshot() {
-            Ok(()) => self.enter(h, Inbound::SnapshotStored { ok: true }),
+        match host.disk.finish_snapshot(&self.config.disk) {
+            Ok(takes) => {
+                self.plan_snapshot_step(h, takes);
+                self.enter(h, Inbound::SnapshotStored { ok: true });
+            }
             Err(refusal) => {
                 let evidence = format!("server {id}: a healthy disk refused: {refusal}");
                 self.violate("storage-refused", evidence);
