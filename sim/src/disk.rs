@@ -247,7 +247,10 @@ impl Disk {
     /// The step under way is done; returns how long the next one takes, if there is one.
     pub fn finish_snapshot(&mut self, config: &DiskConfig) -> Result<Option<u64>, StorageError> {
         let step = self.snapshot.pop_front().expect("a step is under way");
-        self.store.as_mut().expect("a process runs").snapshot_step(&step)?;
+        self.store
+            .as_mut()
+            .expect("a process runs")
+            .snapshot_step(&step)?;
         Ok((!self.snapshot.is_empty()).then(|| self.snapshot_takes(config)))
     }
 

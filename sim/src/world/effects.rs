@@ -72,7 +72,9 @@ impl World {
             }
             Action::Snapshot(step) => {
                 self.hash_step(step);
-                let takes = self.hosts[h].disk.push_snapshot(step.clone(), &self.config.disk);
+                let takes = self.hosts[h]
+                    .disk
+                    .push_snapshot(step.clone(), &self.config.disk);
                 self.plan_snapshot_step(h, takes);
             }
             Action::Close { whom, why } => self.close(h, *whom, why),

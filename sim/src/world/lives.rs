@@ -170,7 +170,8 @@ impl World {
     pub(super) fn plan_snapshot_step(&mut self, h: usize, takes: Option<u64>) {
         if let Some(takes) = takes {
             let at = SimTime(self.time.now().0 + takes);
-            self.time.plan(at, Event::Snapshot(h as u16, self.hosts[h].incarnation));
+            self.time
+                .plan(at, Event::Snapshot(h as u16, self.hosts[h].incarnation));
         }
     }
 
