@@ -8,7 +8,7 @@ pub const ZOOKEEPER: &str = "3.9.4";
 pub const FULL: &str = concat!(
     "3.9.4-vivarium-",
     env!("CARGO_PKG_VERSION"),
-    ", built on 2025-11-21 00:00 UTC"
+    ", built on 2026-11-21 00:00 UTC"
 );
 
 /// For `vivarium version`.

@@ -103,7 +103,7 @@ pub(crate) fn answer(word: FourLetterWord, view: &View<'_>) -> String {
 
 fn server(view: &View<'_>, clients: bool) -> String {
     let Status {
-        applied,
+        visible,
         connections,
         outstanding,
         node_count,
@@ -146,7 +146,7 @@ fn server(view: &View<'_>, clients: bool) -> String {
     );
     line(&mut text, format_args!("Connections: {connections}"));
     line(&mut text, format_args!("Outstanding: {outstanding}"));
-    line(&mut text, format_args!("Zxid: {applied}"));
+    line(&mut text, format_args!("Zxid: {visible}"));
     line(&mut text, format_args!("Mode: {}", mode(view.status.role)));
     line(&mut text, format_args!("Node count: {node_count}"));
     if view.status.role == RoleName::Leading {
@@ -321,7 +321,7 @@ mod tests {
             established: None,
             accepted_epoch: Epoch(1),
             current_epoch: Epoch(1),
-            applied: Zxid(0x1_0000_0004),
+            applied: Zxid(0x1_0000_0003),
             visible: Zxid(0x1_0000_0004),
             logged: Zxid(0x1_0000_0004),
             digest: 0,

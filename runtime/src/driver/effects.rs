@@ -159,6 +159,8 @@ impl Effects {
             clients: &clients,
         };
         let text = words::answer(word, &view);
+        // Words are not requests: they do not count in the latency.
+        connection.waiting_since.set(None);
         self.send(whom, text.as_bytes());
         self.closing.extend(self.hub.remove(whom));
     }
