@@ -1,3 +1,4 @@
+//! Shell for libFuzzer; the body is `vivarium_core::fuzzing::txn_record`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -282,6 +282,21 @@ fn a_bad_configuration_names_the_line() {
 }
 
 #[test]
+fn an_unknown_key_is_told_with_its_line() {
+    if !ensemble_is_vivarium() {
+        return peers::skip("unknown key", "ZooKeeper makes it a system property");
+    }
+    let mut ensemble = Plan::new("unknown-key", 1).line("snapCounts=500").prepare();
+    ensemble.start(1);
+    let config = fs::read_to_string(ensemble.config_path(1)).expect("the file is there");
+    let line = config.lines().count();
+    assert_says(
+        &ensemble.log(1),
+        &[&format!("line {line}"), "snapCounts", "snapCount?"],
+    );
+}
+
+#[test]
 fn a_missing_configuration_or_myid_is_named() {
     let mut ensemble = Plan::new("missing-config", 3).prepare();
     let myid = ensemble.data_dir(1).join("myid");
