@@ -30,6 +30,7 @@ mod quorum;
 pub mod reads;
 pub mod recovery;
 pub mod session;
+mod shared;
 pub mod snapshot;
 pub mod time;
 pub mod tree;

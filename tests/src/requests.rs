@@ -213,8 +213,8 @@ impl Requests {
             _ => (op::MULTI, self.multi()),
         };
         let xid = if op == op::PING { -2 } else { self.xid };
-        // Cut short only where nothing is written: an undecodable write has a zxid here, for it goes
-        // through the log like every refused one, and none in ZooKeeper.
+        // Cut short only where nothing is written: an undecodable write has a zxid here, for it
+        // goes through the log like every refused one, and none in ZooKeeper.
         let reads = [
             op::EXISTS,
             op::GET_DATA,
@@ -263,7 +263,7 @@ impl Requests {
             body = body.int(count);
             for _ in 0..count {
                 let path = self.path();
-                body = body.string(&path);
+                body = body.string(if path.is_empty() { "/" } else { &path });
             }
         }
         body

@@ -340,7 +340,7 @@ fn frames_cut_short_by_the_end_of_the_connection() {
         .open_acl()
         .int(0)
         .frame();
-    let whole = [connect, create].concat();
+    let whole = [&connect[..], &create].concat();
     for length in 0..whole.len() {
         let mut stream = open(address).expect("the port is open");
         stream.write_all(&whole[..length]).expect("sent");
@@ -354,10 +354,10 @@ fn frames_cut_short_by_the_end_of_the_connection() {
         client.exists("/cut", false).expect("a read is answered"),
         None
     );
-    // The whole of it takes effect even if nobody waits for the answer.
-    let mut stream = open(address).expect("the port is open");
-    stream.write_all(&whole).expect("sent");
-    drop(stream);
+    // A whole request of an open session takes effect even if nobody waits for the answer.
+    let mut leaver = ensemble.client(1);
+    leaver.send_raw(&create).expect("sent");
+    drop(leaver);
     wait::until(
         "the whole frame takes effect",
         Duration::from_secs(10),

@@ -13,7 +13,7 @@ use crate::boundary::{Channel, CloseReason, Event};
 use crate::config::Config;
 use crate::ids::{LinkId, ServerId};
 use crate::limits::{ELECTION_LINK_SILENCE_MAX, ELECTION_REDIAL_INTERVAL};
-use crate::node::Shared;
+use crate::shared::Shared;
 use crate::time::Instant;
 use crate::wire::election::{
     InitialMessage, NOTIFICATION_VERSION, Notification, measure_frame, measure_initial,

@@ -2,11 +2,8 @@
 //! changes roles; decides nothing that a part can decide.
 
 mod roles;
-mod shared;
-mod snapshots;
 mod status;
 
-pub(crate) use shared::Shared;
 pub use status::{RoleName, Status};
 
 use roles::Role;
@@ -21,6 +18,7 @@ use crate::ids::{LinkId, ServerId, WriteSeq};
 use crate::limits::{LEADER_PATIENCE, PARKED_BYTES_MAX, PROPOSALS_OUTSTANDING_MAX};
 use crate::log::LogEntry;
 use crate::recovery::Recovered;
+use crate::shared::Shared;
 use crate::time::{Instant, Now};
 use crate::zab::Leave;
 use crate::zab::broadcast::Broadcast;

@@ -217,7 +217,7 @@ impl Ephemerals {
             if life.last_sign < from && setup.servers().all(|s| self.is_calm(s, from)) {
                 let (timeout, last) = (life.timeout, life.last_sign);
                 return Err(format!(
-                    "session {id} with a timeout of {timeout:?} is alive at {t}, silent since {last}"
+                    "session {id} with timeout {timeout:?} is alive at {t}, silent since {last}"
                 ));
             }
         }

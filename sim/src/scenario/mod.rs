@@ -227,7 +227,8 @@ mod tests {
                 "expect a leader within 20s", "expect no leader", "expect leader 3 for 2s",
                 "expect leader not old within 1m", "expect serving all within 5s",
                 "expect not serving 1, 2", "expect sync old TRUNC within 5s",
-                "expect 100 writes within 30s", "expect level within 3s", "expect old leads", "kill c2", "revive c2",
+                "expect 100 writes within 30s", "expect level within 3s", "expect old leads",
+                "kill c2", "revive c2",
                 "expect c2 holds within 5s", "isolate c3", "expect c3 away within 5s",
             ]
             expect = ["leader 3", "1 writes"]

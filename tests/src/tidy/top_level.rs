@@ -56,7 +56,8 @@ pub fn check(found: &BTreeSet<String>) -> Vec<Finding> {
     surplus.chain(missing).collect()
 }
 
-/// Scenario files that nothing outside `scenarios` names, neither by file nor by folder.
+/// Files of `scenarios` that nothing outside names, neither by file nor by folder. What lies there
+/// as `*.toml` is a scenario, and all of them are run by whoever names them so.
 pub fn unused_scenarios(sources: &[Source], scenarios: &[String]) -> Vec<Finding> {
     let users = || {
         sources
@@ -64,9 +65,12 @@ pub fn unused_scenarios(sources: &[Source], scenarios: &[String]) -> Vec<Finding
             .filter(|source| !source.path.starts_with("scenarios/"))
     };
     let named = |name: &str| users().any(|source| source.text.contains(name));
+    let all_run = named("scenarios/*.toml");
     let is_used = |path: &str| {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-        named(name) || (dir.contains('/') && named(dir))
+        let is_scenario = dir == "scenarios" && name.ends_with(".toml");
+        let in_folder = dir.contains('/') && named(dir);
+        name == "README.md" || named(name) || in_folder || (is_scenario && all_run)
     };
     let unused = scenarios.iter().filter(|path| !is_used(path));
     unused

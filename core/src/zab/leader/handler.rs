@@ -9,7 +9,7 @@ use crate::boundary::CloseReason;
 use crate::database::{WalkId, Walked};
 use crate::ids::{Epoch, LinkId, ServerId, Zxid};
 use crate::limits::{LINK_QUEUE_BYTES_MAX, SNAPSHOT_TURN_BYTES, SNAPSHOT_WINDOW_BYTES};
-use crate::node::Shared;
+use crate::shared::Shared;
 use crate::time::Instant;
 
 /// How far a learner has come. Each stage holds what only it needs.

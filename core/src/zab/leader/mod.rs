@@ -21,7 +21,7 @@ use super::{Leave, Trouble, next_packet};
 use crate::boundary::{CloseReason, Event};
 use crate::durable::{Accepted, Current, Persisted, Settled};
 use crate::ids::{Epoch, LinkId, ServerId, Zxid};
-use crate::node::Shared;
+use crate::shared::Shared;
 use crate::time::Instant;
 use crate::wire::quorum::{LearnerInfo, QuorumPacket, decode_ack_epoch, leader_info, packet};
 

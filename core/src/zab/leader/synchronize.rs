@@ -10,7 +10,7 @@ use super::{Leading, Phase};
 use crate::boundary::Event;
 use crate::ids::{Epoch, LinkId, Zxid};
 use crate::log::LogEntry;
-use crate::node::Shared;
+use crate::shared::Shared;
 use crate::wire::election::verifier_text;
 use crate::wire::jute::Write;
 use crate::wire::quorum::{QuorumPacket, packet};

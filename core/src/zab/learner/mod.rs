@@ -21,8 +21,8 @@ use crate::durable::{Accepted, Current, Logged, Persisted, Settled};
 use crate::ids::{Epoch, LinkId, ServerId, WriteSeq, Zxid};
 use crate::limits::{LEADER_CONNECT_RETRY, LEADER_CONNECT_TRIES};
 use crate::mutants::Mutant;
-use crate::node::Shared;
 use crate::recovery::Recovered;
+use crate::shared::Shared;
 use crate::time::Instant;
 use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, ack_epoch, packet};
 

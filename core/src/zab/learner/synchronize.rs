@@ -12,7 +12,7 @@ use crate::durable::{Current, Persisted};
 use crate::ids::{Epoch, WriteSeq, Zxid};
 use crate::log::LogEntry;
 use crate::mutants::Mutant;
-use crate::node::Shared;
+use crate::shared::Shared;
 use crate::snapshot::SnapshotLoader;
 use crate::wire::jute::{DecodeError, Reader};
 use crate::wire::quorum::{QuorumPacket, packet};

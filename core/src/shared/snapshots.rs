@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::shared::Shared;
+use super::Shared;
 use crate::boundary::{Action, Event, SnapshotStep};
 use crate::config::Config;
 use crate::database::{WalkId, Walked};

@@ -1,13 +1,16 @@
 //! What every role works on: the replicated state, the log's tail, the disk queue, the links and
 //! the clients. Roles borrow it; nothing here knows which role is on.
 
+mod snapshots;
+
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::snapshots::Snapshots;
+use snapshots::Snapshots;
+
 use crate::boundary::{Action, CloseReason, Event, Fault, Outbox, WriteOp};
 use crate::config::Config;
 use crate::database::{Change, Database, Outcome};
