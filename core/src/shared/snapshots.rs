@@ -9,6 +9,7 @@ use super::Shared;
 use crate::boundary::{Action, Event, SnapshotStep};
 use crate::config::Config;
 use crate::database::{WalkId, Walked};
+use crate::ids::Zxid;
 use crate::limits::SNAPSHOT_TURN_BYTES;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +17,11 @@ enum Progress {
     Idle,
     /// Pieces of this walk are on their way to the storage.
     Walking(WalkId),
-    /// The end marker is on its way.
+    /// The last piece is on its way; the end marker is next.
+    Closing { zxid: Zxid, digest: u64 },
+    /// Given up while a step was on its way; the storage hears of it next.
+    GivenUp,
+    /// The end marker, or the word that it was given up, is on its way.
     Ending,
 }
 
@@ -84,24 +89,20 @@ impl Shared {
             }
             Progress::Walking(walk) => {
                 let mut chunk = Vec::new();
-                let walked = self.db.walk(walk, SNAPSHOT_TURN_BYTES, &mut chunk);
-                match walked {
-                    Walked::More => self.emit_step(SnapshotStep::Chunk(Bytes::from(chunk))),
-                    Walked::Done => self.end_snapshot(walk, chunk),
+                if self.db.walk(walk, SNAPSHOT_TURN_BYTES, &mut chunk) == Walked::Done {
+                    let (zxid, digest) = (self.db.walk_zxid(walk), self.db.walk_digest(walk));
+                    self.db.end_walk(walk);
+                    self.snapshots.progress = Progress::Closing { zxid, digest };
                 }
+                self.emit_step(SnapshotStep::Chunk(Bytes::from(chunk)));
             }
-            Progress::Idle | Progress::Ending => {}
+            Progress::Closing { zxid, digest } => {
+                self.snapshots.progress = Progress::Ending;
+                self.emit_step(SnapshotStep::End { zxid, digest });
+                self.report(Event::SnapshotTaken { zxid });
+            }
+            Progress::Idle | Progress::GivenUp | Progress::Ending => {}
         }
-    }
-
-    fn end_snapshot(&mut self, walk: WalkId, last: Vec<u8>) {
-        let (zxid, digest) = (self.db.walk_zxid(walk), self.db.walk_digest(walk));
-        self.db.end_walk(walk);
-        self.out
-            .push(Action::Snapshot(SnapshotStep::Chunk(Bytes::from(last))));
-        self.snapshots.progress = Progress::Ending;
-        self.emit_step(SnapshotStep::End { zxid, digest });
-        self.report(Event::SnapshotTaken { zxid });
     }
 
     fn emit_step(&mut self, step: SnapshotStep) {
@@ -111,20 +112,31 @@ impl Shared {
 
     /// The storage has taken the last step. A failed snapshot is given up; the log holds all.
     pub(crate) fn on_snapshot_stored(&mut self, ok: bool) {
+        assert!(self.snapshots.waiting, "the storage answers steps only");
         self.snapshots.waiting = false;
-        if self.snapshots.progress == Progress::Ending {
-            self.snapshots.progress = Progress::Idle;
-        } else if !ok {
-            self.abandon_snapshot();
+        match self.snapshots.progress {
+            Progress::Ending => self.snapshots.progress = Progress::Idle,
+            Progress::GivenUp => self.tell_given_up(),
+            Progress::Walking(_) | Progress::Closing { .. } if !ok => self.abandon_snapshot(),
+            Progress::Walking(_) | Progress::Closing { .. } | Progress::Idle => {}
         }
     }
 
     /// The state is about to change in ways that no transaction describes, or the role ends.
     pub(crate) fn abandon_snapshot(&mut self) {
-        if let Progress::Walking(walk) = self.snapshots.progress {
-            self.db.end_walk(walk);
-            self.snapshots.progress = Progress::Idle;
-            self.out.push(Action::Snapshot(SnapshotStep::Abandon));
+        match self.snapshots.progress {
+            Progress::Walking(walk) => self.db.end_walk(walk),
+            Progress::Closing { .. } => {}
+            Progress::Idle | Progress::GivenUp | Progress::Ending => return,
         }
+        self.snapshots.progress = Progress::GivenUp;
+        if !self.snapshots.waiting {
+            self.tell_given_up();
+        }
+    }
+
+    fn tell_given_up(&mut self) {
+        self.snapshots.progress = Progress::Ending;
+        self.emit_step(SnapshotStep::Abandon);
     }
 }
