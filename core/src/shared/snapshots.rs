@@ -18,7 +18,10 @@ enum Progress {
     /// Pieces of this walk are on their way to the storage.
     Walking(WalkId),
     /// The last piece is on its way; the end marker is next.
-    Closing { zxid: Zxid, digest: u64 },
+    Closing {
+        zxid: Zxid,
+        digest: u64,
+    },
     /// Given up while a step was on its way; the storage hears of it next.
     GivenUp,
     /// The end marker, or the word that it was given up, is on its way.
