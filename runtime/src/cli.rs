@@ -98,6 +98,8 @@ fn log_to_stderr() {
         .from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A closed stderr must not stop the server, which telling about it there would.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)

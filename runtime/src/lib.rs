@@ -5,6 +5,6 @@ pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod exit;
-mod port_owner;
+mod owner;
 pub mod version;
 mod words;

@@ -13,7 +13,7 @@ use vivarium_core::boundary::Channel;
 use super::connection::{open_client, open_link};
 use super::hub::Hub;
 use crate::config::{Endpoint, is_wildcard};
-use crate::port_owner;
+use crate::owner;
 
 /// Connections that the system may hold before they are accepted.
 const BACKLOG: u32 = 1_024;
@@ -62,7 +62,7 @@ impl fmt::Display for BindError {
             purpose.name()
         )?;
         match error.kind() {
-            io::ErrorKind::AddrInUse => match port_owner::find(endpoint.port) {
+            io::ErrorKind::AddrInUse => match owner::of_port(endpoint.port) {
                 Some(owner) => write!(
                     f,
                     "the port is used by process {} ({}); stop it, or choose another port",

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::mutants::Mutants;
 use vivarium_core::recovery::Recovered;
-use vivarium_storage::{BACKGROUND_TMP, Dir, Options, Performed, RealFiles, Store};
+use vivarium_storage::{BACKGROUND_TMP, Dir, LOCK_NAME, Options, Performed, RealFiles, Store};
 
 use super::disk::{Disk, Presync};
 use crate::config::Settings;
+use crate::owner::{self, Owner};
 
 /// A directory that is recovered and ready to be written.
 #[derive(Debug)]
@@ -26,7 +27,18 @@ pub(super) struct Opened {
 /// # Errors
 /// Names the path; another server that holds the lock, by its process id where known.
 pub(super) fn lock(settings: &Settings) -> io::Result<RealFiles> {
-    RealFiles::open(&settings.data_dir, &settings.log_dir)
+    RealFiles::open(&settings.data_dir, &settings.log_dir).map_err(|error| {
+        let dirs = [&settings.data_dir, &settings.log_dir];
+        match dirs
+            .iter()
+            .find_map(|dir| owner::of_lock(&dir.join(LOCK_NAME)))
+        {
+            Some(Owner { pid, name }) => {
+                io::Error::new(error.kind(), format!("{error} (process {pid}, {name})"))
+            }
+            None => error,
+        }
+    })
 }
 
 /// Recovers the state.

@@ -1,5 +1,5 @@
-//! Who listens on a port of this machine, as far as the system tells. Linux only (`/proc`);
-//! elsewhere nobody is found, and the caller says so in general terms.
+//! Who has what this server needs: a port, a lock. As far as the system tells: Linux only
+//! (`/proc`); elsewhere nobody is found, and the caller says so in general terms.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(crate) struct Owner {
 }
 
 /// The process that listens on TCP `port`; none if it belongs to another user, or ended meanwhile.
-pub(crate) fn find(port: u16) -> Option<Owner> {
+pub(crate) fn of_port(port: u16) -> Option<Owner> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let inodes: Vec<String> = tables
         .iter()
@@ -35,6 +35,31 @@ pub(crate) fn find(port: u16) -> Option<Owner> {
         }
     }
     None
+}
+
+/// The process that holds a lock on the file.
+#[cfg(unix)]
+pub(crate) fn of_lock(path: &Path) -> Option<Owner> {
+    use std::os::unix::fs::MetadataExt;
+    let inode = std::fs::metadata(path).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locker(&locks, inode)?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(Owner {
+        pid,
+        name: name.trim().to_owned(),
+    })
+}
+
+/// The process in the line of `/proc/locks` for this inode: `1: FLOCK ADVISORY WRITE 42 08:01:77 0
+/// EOF`. A line with an arrow is one that waits.
+fn locker(locks: &str, inode: u64) -> Option<u32> {
+    let suffix = format!(":{inode}");
+    locks.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let holds = *fields.get(1)? != "->" && fields.get(5)?.ends_with(&suffix);
+        if holds { fields[4].parse().ok() } else { None }
+    })
 }
 
 fn holds(process: &Path, inodes: &[String]) -> bool {
@@ -86,11 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn lockers_of_a_table() {
+        let locks = "1: POSIX  ADVISORY  WRITE 3568 fd:00:2531452 0 EOF\n\
+             2: FLOCK  ADVISORY  WRITE 42 08:01:77 0 EOF\n\
+             2: -> FLOCK  ADVISORY  WRITE 43 08:01:77 0 EOF\n";
+        assert_eq!(locker(locks, 77), Some(42));
+        assert_eq!(locker(locks, 7), None);
+    }
+
+    #[test]
     #[cfg(target_os = "linux")]
     fn this_process_is_found() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = socket.local_addr().expect("bound").port();
-        let owner = find(port).expect("this process");
+        let owner = of_port(port).expect("this process");
         assert_eq!(owner.pid, std::process::id());
         drop(socket);
     }
