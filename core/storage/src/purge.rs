@@ -1,27 +1,20 @@
 //! Removes snapshots and logs that recovery does not need any more.
 
-use std::collections::BTreeSet;
-
 use crate::cut::remove_all;
 use crate::error::StorageError;
 use crate::files::{Dir, Files};
 use crate::recover::inventory;
 use crate::snapshot::looks_finished;
 
-/// Keeps the newest `retain` snapshots that are whole (ZOOKEEPER-3231), and every log file that may
+/// Keeps the newest `retain` snapshots that were written to their end (ZOOKEEPER-3231), and every log file that may
 /// hold a transaction after the oldest of them: also the one that begins at or before its zxid
-/// (ZOOKEEPER-2574). `unusable` are known not to be whole. Snapshots go before the logs that they
-/// would need.
-pub(crate) fn purge<F: Files>(
-    files: &mut F,
-    retain: usize,
-    unusable: &BTreeSet<String>,
-) -> Result<(), StorageError> {
+/// (ZOOKEEPER-2574). Snapshots go before the logs that they would need.
+pub(crate) fn purge<F: Files>(files: &mut F, retain: usize) -> Result<(), StorageError> {
     assert!(retain > 0, "no snapshot would be left");
     let found = inventory(files)?;
     let mut whole = Vec::new();
     for (zxid, name) in &found.snapshots {
-        if !unusable.contains(name) && looks_finished(files, name)? {
+        if looks_finished(files, name)? {
             whole.push(*zxid);
         }
         if whole.len() == retain {

@@ -1,9 +1,10 @@
 //! From files to a database: which snapshot, which logs, and when the directory must be refused.
 //!
 //! Refused is every directory from which acknowledged history may be missing: no snapshot although
-//! there are logs (ZOOKEEPER-2325), rot in a record or snapshot that nothing else covers, a hole
-//! between two transactions. Accepted is what crashes leave: a torn end of the last log file, a
-//! half-made file, snapshots whose successor was not finished.
+//! there are logs (ZOOKEEPER-2325), a hole between two transactions; and every one with rot in what
+//! is read, because a disk that changes one byte is not to be trusted with others: the operator
+//! decides. Accepted is what crashes leave: a torn end of the last log file, a half-made file, a
+//! snapshot that ZooKeeper did not finish, where an older one and the logs hold the same.
 
 use bytes::Bytes;
 use vivarium_core::ids::Zxid;
@@ -82,8 +83,6 @@ pub(crate) struct Loaded {
     /// Where the first transaction after the limit stands, if the reading came that far: the
     /// file's place in `scans`, and the record's offset and end.
     pub(crate) beyond: Option<(usize, u64, u64)>,
-    /// Snapshots that were passed over although they are newer.
-    pub(crate) unusable: Vec<String>,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -111,7 +110,6 @@ pub(crate) fn load<F: Files>(
         snapshot: Some(loaded_from),
         scans: Vec::new(),
         beyond: None,
-        unusable: passed.damage.iter().map(|d| d.name.clone()).collect(),
         notes: Vec::new(),
     };
     // The file that holds start + 1 is the newest that begins at or before it.
@@ -145,7 +143,6 @@ fn load_empty<F: Files>(
         snapshot: None,
         scans: Vec::new(),
         beyond: None,
-        unusable: Vec::new(),
         notes: Vec::new(),
     };
     for file in &found.logs {
@@ -169,6 +166,8 @@ struct Damage {
     name: String,
     offset: u64,
     problem: String,
+    /// It was written to its end, so no crash made it unusable.
+    is_rot: bool,
     /// Replaying from an older snapshot came across exactly its zxid.
     covered: bool,
 }
@@ -185,13 +184,13 @@ struct Passed {
 }
 
 impl Passed {
-    fn refuse(damage: &Damage, why: &str) -> StorageError {
+    fn refuse(damage: &Damage, why: &str, cure: &str) -> StorageError {
         StorageError::Damaged {
             dir: Dir::Snapshots,
             name: damage.name.clone(),
             offset: damage.offset,
             problem: format!("{}; {why}", damage.problem),
-            cure: CURE_RESYNC.to_owned(),
+            cure: cure.to_owned(),
         }
     }
 
@@ -210,7 +209,15 @@ impl Passed {
             let used = loaded.snapshot.as_ref().map_or("none", |(_, name)| name);
             if !damage.covered {
                 let why = format!("{used} is older and whole, but the logs do not lead on to it");
-                return Err(Self::refuse(damage, &why));
+                return Err(Self::refuse(damage, &why, CURE_RESYNC));
+            }
+            if damage.is_rot {
+                let cure = format!(
+                    "move {} out of version-2 and start again, {used} and the logs are whole and \
+                     hold all of it; or restore it from a backup",
+                    damage.name
+                );
+                return Err(Self::refuse(damage, "it was written to its end", &cure));
             }
             loaded.notes.push(format!(
                 "{} is not usable (offset {}: {}); {used} and the logs hold all of it",
@@ -241,6 +248,7 @@ fn newest_snapshot<F: Files>(
                 name: name.clone(),
                 offset: unusable.offset,
                 problem: unusable.problem,
+                is_rot: snapshot::looks_finished(files, name)?,
                 covered: false,
             }),
         }
@@ -258,6 +266,7 @@ fn newest_snapshot<F: Files>(
             problem: "it is compressed, which this server does not read; let ZooKeeper write an \
                   uncompressed one (snapshot.compression.method unset)"
                 .to_owned(),
+            is_rot: false,
             covered: false,
         }
     }));
@@ -269,7 +278,7 @@ fn newest_snapshot<F: Files>(
             .damage
             .first()
             .expect("no snapshot was chosen, so some were passed");
-        Passed::refuse(newest, "no other snapshot is usable")
+        Passed::refuse(newest, "no other snapshot is usable", CURE_RESYNC)
     })
 }
 

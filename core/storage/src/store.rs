@@ -4,8 +4,6 @@
 //! installed snapshot first make all earlier appends stable. So a crash leaves the effect of some
 //! prefix of the writes, which reaches at least to the last sync.
 
-use std::collections::BTreeSet;
-
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::mutants::{Mutant, Mutants};
@@ -67,8 +65,6 @@ pub struct Store<F> {
     /// truncation or an install still come in: they have no effect.
     background: Option<SnapshotWriter>,
     install: Option<SnapshotWriter>,
-    /// Snapshots that were found unusable: not to be counted as a possible start.
-    unusable: BTreeSet<String>,
     notes: Vec<String>,
     reload_due: bool,
     /// A write or sync failed. What is on disk is unknown, and a later sync that succeeds would
@@ -96,7 +92,6 @@ impl<F: Files> Store<F> {
             last: Zxid::ZERO,
             background: None,
             install: None,
-            unusable: BTreeSet::new(),
             notes: Vec::new(),
             reload_due: false,
             failed: false,
@@ -213,7 +208,6 @@ impl<F: Files> Store<F> {
         recover::settle(&mut self.files, &mut loaded)?;
         self.last = loaded.recovery.zxid();
         self.notes.append(&mut loaded.notes);
-        self.unusable.extend(loaded.unusable);
         let is_fresh = loaded.snapshot.is_none();
         let recovered = self.with_epochs(loaded.recovery, is_fresh)?;
         assert!(
@@ -247,18 +241,22 @@ impl<F: Files> Store<F> {
         is_fresh: bool,
     ) -> Result<Recovered, StorageError> {
         let last = recovery.zxid();
-        if self.options.mutants.has(Mutant::EpochNotPersisted) {
-            return Ok(recovery.finish(last.epoch(), last.epoch()));
-        }
-        if !is_fresh {
-            let Epochs { accepted, current } = epochs::load(&mut self.files, last)?;
-            return Ok(recovery.finish(accepted, current));
-        }
         let mut recovered = recovery.finish(Epoch(0), Epoch(0));
-        let name = names::snapshot(last);
-        let database = &mut recovered.database;
-        snapshot::write_database(&mut self.files, names::BACKGROUND_TMP, &name, database)?;
-        epochs::load(&mut self.files, last)?;
+        if is_fresh {
+            let name = names::snapshot(last);
+            let database = &mut recovered.database;
+            snapshot::write_database(&mut self.files, names::BACKGROUND_TMP, &name, database)?;
+        }
+        let Epochs { accepted, current } = if self.options.mutants.has(Mutant::EpochNotPersisted) {
+            Epochs {
+                accepted: last.epoch(),
+                current: last.epoch(),
+            }
+        } else {
+            epochs::load(&mut self.files, last)?
+        };
+        recovered.accepted = accepted;
+        recovered.current = current;
         Ok(recovered)
     }
 
@@ -358,7 +356,6 @@ impl<F: Files> Store<F> {
         cut::drop_after(&mut self.files, zxid)?;
         let name = names::snapshot(zxid);
         writer.publish(&mut self.files, &name)?;
-        self.unusable.clear();
         let found = recover::inventory(&self.files)?;
         let snapshots = found
             .snapshots
@@ -395,9 +392,8 @@ impl<F: Files> Store<F> {
                 writer.seal(&mut self.files, *digest)?;
                 let name = names::snapshot(*zxid);
                 writer.publish(&mut self.files, &name)?;
-                self.unusable.remove(&name);
                 let retain = self.options.snap_retain;
-                if let Err(e) = purge(&mut self.files, retain, &self.unusable) {
+                if let Err(e) = purge(&mut self.files, retain) {
                     self.notes
                         .push(format!("old files were not all removed: {e}"));
                 }

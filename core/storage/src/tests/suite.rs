@@ -416,6 +416,35 @@ fn an_append_of_an_old_zxid_is_a_broken_invariant() {
     append(&mut store, &records(0, 2, 2));
 }
 
+#[cfg(feature = "mutants")]
+#[test]
+fn mutants_do_what_they_are_named_for() {
+    use vivarium_core::mutants::{Mutant, Mutants};
+
+    let with = |mutant| Options {
+        mutants: Mutants::with(mutant),
+        ..OPTIONS
+    };
+    let history = records(1, 1, 5);
+    let options = with(Mutant::EpochNotPersisted);
+    let (mut store, _) = Store::open(MemFiles::new(), options).expect("opened");
+    set_epochs(&mut store, 1);
+    append(&mut store, &history);
+    store.sync().expect("synced");
+    perform(&mut store, WriteOp::AcceptedEpoch(Epoch(2)));
+    let (_, state) = Store::open(store.into_files(), options).expect("opened");
+    assert_eq!(state.accepted, Epoch(1), "the promise is forgotten");
+    assert_state(&state.database, &history);
+
+    let options = with(Mutant::TruncOffByOne);
+    let (mut store, _) = Store::open(MemFiles::new(), options).expect("opened");
+    set_epochs(&mut store, 1);
+    append(&mut store, &history);
+    let op = WriteOp::Truncate { after: z(1, 2) };
+    assert_eq!(store.perform(&op).expect("cut"), Performed::Reload);
+    assert_state(&store.reload().expect("loaded").database, &history[..3]);
+}
+
 #[test]
 fn a_second_server_on_the_same_directory_is_refused() {
     let data = Scratch::new();
