@@ -6,9 +6,9 @@ use crate::files::{Dir, Files};
 use crate::recover::inventory;
 use crate::snapshot::looks_finished;
 
-/// Keeps the newest `retain` snapshots that were written to their end (ZOOKEEPER-3231), and every log file that may
-/// hold a transaction after the oldest of them: also the one that begins at or before its zxid
-/// (ZOOKEEPER-2574). Snapshots go before the logs that they would need.
+/// Keeps the newest `retain` snapshots that were written to their end (ZOOKEEPER-3231), and every
+/// log file that may hold a transaction after the oldest of them: also the one that begins at or
+/// before its zxid (ZOOKEEPER-2574). Snapshots go before the logs that they would need.
 pub(crate) fn purge<F: Files>(files: &mut F, retain: usize) -> Result<(), StorageError> {
     assert!(retain > 0, "no snapshot would be left");
     let found = inventory(files)?;
