@@ -81,7 +81,11 @@ pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
 
 /// Logs the end of a connection. `address` is unknown when the other side was faster.
 pub(super) fn log_close(whom: Whom, port: &str, address: &str, why: &CloseReason) {
-    let (level, text) = close_reason(why);
+    let (mut level, text) = close_reason(why);
+    if port == "quorum" && *why == CloseReason::Replaced {
+        // Usual on the election port; here two servers may claim one id.
+        level = Level::WARN;
+    }
     let reason = reason_name(why);
     // The macros need their level at compile time.
     match level {
