@@ -225,8 +225,12 @@ impl Client {
             self.hang_up(now.after(pause), out, checks);
             return;
         }
-        if now >= self.next_act && !self.is_quiet(now) {
-            self.act(now, out, checks);
+        if now >= self.next_act {
+            if self.is_quiet(now) {
+                self.next_act = SimTime::NEVER;
+            } else {
+                self.act(now, out, checks);
+            }
         }
         let is_up = matches!(self.link, Link::Up { .. });
         if is_up && !self.mute && now >= self.last_sent.after(self.timeout() / 3) {

@@ -15,13 +15,19 @@ pub(super) struct Seat {
     pub(super) client: Client,
     pipe: Option<PipeId>,
     wake_at: Option<SimTime>,
+    /// Wakes at this one moment; a client that never comes to rest would stop time.
+    restless: (SimTime, u32),
 }
+
+/// Wakes of one client at one moment before it counts as broken.
+const WAKES_AT_ONCE_MAX: u32 = 1_000;
 
 pub(super) fn seats(config: &RunConfig, streams: &Streams) -> Vec<Seat> {
     let seat = |(n, plan): (usize, &crate::clients::ClientPlan)| Seat {
         client: Client::new(ClientId(n as u32 + 1), plan.clone(), streams.clone()),
         pipe: None,
         wake_at: None,
+        restless: (SimTime::ZERO, 0),
     };
     config.clients.iter().enumerate().map(seat).collect()
 }
@@ -79,6 +85,9 @@ impl World {
             return;
         }
         seat.wake_at = None;
+        let before = if seat.restless.0 == now { seat.restless.1 } else { 0 };
+        seat.restless = (now, before + 1);
+        assert!(before < WAKES_AT_ONCE_MAX, "client c{} does not come to rest", c + 1);
         if seat.client.deadline().is_some_and(|at| at <= now) {
             self.hash.word(21 << 32 | c as u64);
             self.with_client(c, |client, checks, out| client.on_wake(now, out, checks));
