@@ -85,9 +85,17 @@ impl World {
             return;
         }
         seat.wake_at = None;
-        let before = if seat.restless.0 == now { seat.restless.1 } else { 0 };
+        let before = if seat.restless.0 == now {
+            seat.restless.1
+        } else {
+            0
+        };
         seat.restless = (now, before + 1);
-        assert!(before < WAKES_AT_ONCE_MAX, "client c{} does not come to rest", c + 1);
+        assert!(
+            before < WAKES_AT_ONCE_MAX,
+            "client c{} does not come to rest",
+            c + 1
+        );
         if seat.client.deadline().is_some_and(|at| at <= now) {
             self.hash.word(21 << 32 | c as u64);
             self.with_client(c, |client, checks, out| client.on_wake(now, out, checks));
