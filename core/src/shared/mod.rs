@@ -176,6 +176,12 @@ impl Shared {
     /// The data directory was read again after a truncation.
     pub(crate) fn reload(&mut self, state: Box<Recovered>) {
         assert!(self.tail.is_empty(), "a truncation leaves nothing to apply");
+        // The storage raises the current epoch to that of the last transaction, if it was promised
+        // (ZOOKEEPER-1653): the crash that it repairs and this reading look the same to it.
+        self.accepted = self.accepted.max(state.accepted);
+        self.current = self.current.max(state.current);
+        self.promised = self.promised.max(self.accepted);
+        assert!(self.current <= self.accepted);
         self.db = state.database;
         self.recent = state.recent;
         self.write_config_node();

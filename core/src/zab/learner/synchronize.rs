@@ -56,8 +56,9 @@ pub(super) fn entry_of(packet: &QuorumPacket<'_>, last: Zxid) -> Result<LogEntry
     if record.header.zxid != zxid {
         return Err(misbehaved("a transaction under a zxid that is not its own"));
     }
-    let follows = zxid.0 == last.0 + 1 || zxid.epoch() > last.epoch();
-    if !follows {
+    // Within an epoch there are no holes, and an epoch begins with 1.
+    let begins = zxid.epoch() > last.epoch() && zxid.counter() == 1;
+    if zxid.0 != last.0 + 1 && !begins {
         return Err(misbehaved("a proposal that does not follow the one before"));
     }
     Ok(LogEntry {
