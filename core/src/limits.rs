@@ -103,7 +103,7 @@ pub const PARKED_BYTES_MAX: usize = 4_096;
 /// ZooKeeper.
 pub const OBSERVER_REST_MAX: Duration = Duration::from_millis(200);
 
-/// Attempts to reach an elected leader before looking again; ZooKeeper makes 5.
+/// Attempts to reach an elected leader before looking again, as in ZooKeeper.
 pub const LEADER_CONNECT_TRIES: u32 = 5;
 
 /// Time between two attempts to reach the leader, as in ZooKeeper.

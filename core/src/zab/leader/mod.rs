@@ -205,12 +205,16 @@ impl Leading {
         if !sh.config.members.contains_key(&server) {
             return Err(Trouble::Close(CloseReason::PeerUnknown(server)));
         }
-        let older = self
-            .handlers
-            .values()
-            .find(|h| h.server == Some(server))
-            .map(|h| h.link);
-        if let Some(older) = older {
+        let of_same = |h: &&Handler| h.server == Some(server);
+        if let Some(older) = self.handlers.values().find(of_same).map(|h| h.link) {
+            // Its own connection is alive: this one is somebody else's, or comes too early. A
+            // server that has really restarted is let in one tick after it was last heard.
+            let heard = sh.links.get(older).map(|l| l.heard);
+            if heard.is_some_and(|at| sh.now.mono - at < sh.config.tick) {
+                return Err(Trouble::Close(CloseReason::PeerMisbehaved(
+                    "a server with this id is connected",
+                )));
+            }
             self.drop_learner(older, CloseReason::Replaced, sh);
         }
         sh.links.get_mut(link).expect("bytes came from it").peer = Some(server);
