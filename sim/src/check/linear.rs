@@ -6,21 +6,30 @@
 //! The zxid is the witness, so no search is needed. Each committed transaction must be a request
 //! that some client made and that was not committed before; must have a zxid over that of every
 //! write acknowledged before the request was made; must say what the model says at that place in
-//! the order. Effects of one session keep the order of its requests. A reply must name the
-//! transaction and its outcome. A request whose connection broke may commit later or never.
+//! the order. The writes of one connection commit in the order in which they were sent, and none
+//! is passed over: every write that gets through leaves a transaction, and the way from the client
+//! to the leader is one FIFO stream that ends as a whole. A reply must name the transaction and its
+//! outcome. What was asked on a connection that broke may commit later, or never.
+//!
+//! Which request a transaction is: on the connection that began the session the client's own xid
+//! is its number. On later ones servers number requests themselves, their id in the high byte,
+//! because clients may count anew; then it is the oldest request that waits on one of the session's
+//! connections to that server and that leads to this very transaction. If two do (same request,
+//! same outcome), nothing but the reply can tell which it was, and the reply decides.
 //!
 //! Two refusals are not predicted, because they depend on what the leader knows and not on the
 //! tree: an expired session (judged by the session's clock elsewhere) and a moved one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use vivarium_core::ids::{SessionId, Zxid};
+use vivarium_core::ids::{ServerId, SessionId, Zxid};
 use vivarium_core::wire::records::{ErrorCode, op};
-use vivarium_core::wire::txn::{CreateMode, SubTxn, Txn, TxnHeader};
+use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader};
 
-use super::model::{Draft, Model, Outcome};
+use super::model::{Draft, Model, Outcome, failed_multi};
+use super::multi;
 use crate::clients::ops::{Body, Flags, Op, Reply};
 
 pub const RULE: &str = "linearizable-writes";
@@ -39,12 +48,48 @@ struct Open {
     done: Option<(Zxid, Outcome)>,
 }
 
+/// The writes of one connection that were not committed yet, as xids in order.
+#[derive(Clone, Debug)]
+struct Lane {
+    server: ServerId,
+    /// Not the connection that began the session.
+    renewed: bool,
+    waiting: VecDeque<i32>,
+}
+
+impl Lane {
+    /// May the oldest request carry this number?
+    fn fits(&self, cxid: i32) -> bool {
+        let Some(front) = self.waiting.front() else {
+            return false;
+        };
+        if !self.renewed {
+            return *front == cxid;
+        }
+        let named = (cxid >> 24) as u8;
+        named == self.server.0 as u8 || named == 0
+    }
+}
+
+/// The request that a transaction is taken for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Match {
+    lane: usize,
+    xid: i32,
+}
+
+/// A transaction taken for the older of two equal requests.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    session: SessionId,
+    older: i32,
+    newer: i32,
+}
+
 /// What a committed transaction means to the other checkers.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub draft: Draft,
-    /// The request, if a client asked.
-    pub op: Option<Rc<Op>>,
     /// The leader claims that this session has expired.
     pub expired: Option<SessionId>,
 }
@@ -52,8 +97,8 @@ pub struct Verdict {
 #[derive(Clone, Default, Debug)]
 pub struct Linear {
     open: BTreeMap<(SessionId, i32), Open>,
-    /// Newest cxid with an effect, by session.
-    newest: BTreeMap<SessionId, i32>,
+    lanes: BTreeMap<SessionId, Vec<Lane>>,
+    doubts: Vec<Doubt>,
     floor: Zxid,
 }
 
@@ -63,29 +108,115 @@ impl Linear {
         self.floor
     }
 
-    /// What a client asked and was not committed yet, as far as anybody knows.
-    pub fn request(&self, session: SessionId, cxid: i32) -> Option<Rc<Op>> {
-        self.open.get(&(session, cxid)).map(|open| open.op.clone())
+    /// A session has a new connection.
+    pub fn connected(&mut self, session: SessionId, server: ServerId) {
+        let lanes = self.lanes.entry(session).or_default();
+        let renewed = !lanes.is_empty();
+        // The first stays, so that later ones are known to be later.
+        let mut index = 0;
+        lanes.retain(|lane| {
+            index += 1;
+            index == 1 || !lane.waiting.is_empty()
+        });
+        lanes.push(Lane {
+            server,
+            renewed,
+            waiting: VecDeque::new(),
+        });
     }
 
-    pub fn invoked(&mut self, session: SessionId, cxid: i32, op: &Rc<Op>) {
+    /// On the newest connection.
+    pub fn invoked(&mut self, session: SessionId, xid: i32, op: &Rc<Op>) {
         let open = Open {
             op: op.clone(),
             floor: self.floor,
             lost: false,
             done: None,
         };
-        self.open.insert((session, cxid), open);
+        self.open.insert((session, xid), open);
+        if let Some(lane) = self
+            .lanes
+            .get_mut(&session)
+            .and_then(|lanes| lanes.last_mut())
+        {
+            lane.waiting.push_back(xid);
+        }
     }
 
     /// The connection is gone; the request may still take effect.
-    pub fn lost(&mut self, session: SessionId, cxid: i32) {
-        if let Some(open) = self.open.get_mut(&(session, cxid)) {
+    pub fn lost(&mut self, session: SessionId, xid: i32) {
+        if let Some(open) = self.open.get_mut(&(session, xid)) {
             open.lost = true;
-            if open.done.is_some() {
-                self.open.remove(&(session, cxid));
+        }
+    }
+
+    /// The request that the next transaction must be, if a client asked for it.
+    pub fn find(&mut self, model: &Model, header: &TxnHeader, txn: &Txn<'_>) -> Option<Match> {
+        let session = header.session;
+        loop {
+            let fitting = self.fitting(session, header.cxid);
+            let doubt = self.doubts.iter().position(|d| d.session == session);
+            if fitting.len() < 2 && doubt.is_none() {
+                return fitting.first().copied();
+            }
+            let leads_here = |m: &Match| {
+                let op = self.op(session, *m);
+                op.is_some_and(|op| decide(model, header, txn, &op).is_ok())
+            };
+            let mut leading = fitting.iter().copied().filter(leads_here);
+            if let Some(older) = leading.next() {
+                if let Some(newer) = leading.last() {
+                    self.doubts.push(Doubt {
+                        session,
+                        older: older.xid,
+                        newer: newer.xid,
+                    });
+                }
+                return Some(older);
+            }
+            match doubt {
+                Some(at) => self.settle(at),
+                None => return fitting.first().copied(),
             }
         }
+    }
+
+    fn fitting(&self, session: SessionId, cxid: i32) -> Vec<Match> {
+        let lanes = self.lanes.get(&session).map_or(&[][..], |lanes| lanes);
+        let fits = |(lane, l): (usize, &Lane)| {
+            l.fits(cxid).then(|| Match {
+                lane,
+                xid: l.waiting[0],
+            })
+        };
+        lanes.iter().enumerate().filter_map(fits).collect()
+    }
+
+    /// It was the newer one after all.
+    fn settle(&mut self, at: usize) {
+        let Doubt {
+            session,
+            older,
+            newer,
+        } = self.doubts.remove(at);
+        let done = self
+            .open
+            .get_mut(&(session, older))
+            .and_then(|open| open.done.take());
+        if let Some(open) = self.open.get_mut(&(session, newer)) {
+            open.done = done;
+        }
+        for lane in self.lanes.get_mut(&session).into_iter().flatten() {
+            if lane.waiting.front() == Some(&newer) {
+                lane.waiting.pop_front();
+            }
+        }
+    }
+
+    pub fn op(&self, session: SessionId, found: Match) -> Option<Rc<Op>> {
+        self.open
+            .get(&(session, found.xid))
+            .map(|open| open.op.clone())
     }
 
     /// The next transaction of the canonical history.
@@ -94,74 +225,84 @@ impl Linear {
         model: &Model,
         header: &TxnHeader,
         txn: &Txn<'_>,
+        found: Option<Match>,
     ) -> Result<Verdict, String> {
         let (session, zxid) = (header.session, header.zxid);
-        match txn {
-            Txn::CreateSession { timeout_ms } => {
+        match (txn, found) {
+            (Txn::CreateSession { timeout_ms }, _) => {
                 if model.session(session).is_some() {
                     return Err(format!("{zxid} gives out session {session} again"));
                 }
                 let draft = model.draft_open(session, *timeout_ms, zxid);
-                return Ok(Verdict {
+                Ok(Verdict {
                     draft,
-                    op: None,
                     expired: None,
-                });
+                })
             }
-            Txn::CloseSession { .. } if !self.open.contains_key(&(session, header.cxid)) => {
+            (Txn::CloseSession { .. }, None) if header.cxid == 0 => {
                 let draft = model.draft_close(session, zxid);
-                return Ok(Verdict {
+                Ok(Verdict {
                     draft,
-                    op: None,
                     expired: Some(session),
-                });
+                })
             }
-            _ => {}
+            (_, None) => {
+                let cxid = header.cxid;
+                Err(format!(
+                    "{zxid} is request {cxid} of session {session}, which nobody made or whose \
+                     turn it is not: {txn:?}"
+                ))
+            }
+            (_, Some(found)) => self.asked(model, header, txn, found),
         }
-        let Some(open) = self.open.get_mut(&(session, header.cxid)) else {
-            let cxid = header.cxid;
+    }
+
+    fn asked(
+        &mut self,
+        model: &Model,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        found: Match,
+    ) -> Result<Verdict, String> {
+        let (session, zxid) = (header.session, header.zxid);
+        let Some(open) = self.open.get_mut(&(session, found.xid)) else {
             return Err(format!(
-                "{zxid} is request {cxid} of session {session}: nobody asked"
+                "{zxid}: request {} was answered already",
+                found.xid
             ));
         };
-        if let Some((before, _)) = &open.done {
-            return Err(format!(
-                "{zxid} is the request that was committed as {before} before"
-            ));
-        }
         if zxid <= open.floor {
             let floor = open.floor;
             return Err(format!(
                 "{zxid} was asked after {floor} had been acknowledged"
             ));
         }
-        let op = open.op.clone();
-        let (outcome, draft, expired) = decide(model, header, txn, &op)?;
-        if open.lost {
-            self.open.remove(&(session, header.cxid));
-        } else {
-            open.done = Some((zxid, outcome.clone()));
-        }
-        if !matches!(outcome, Outcome::Error(_)) {
-            let newest = self.newest.entry(session).or_insert(i32::MIN);
-            if *newest > header.cxid {
-                let what = format!("{zxid}: request {} of session {session}", header.cxid);
-                return Err(format!("{what} takes effect after its request {newest}"));
+        let (outcome, draft, expired) = decide(model, header, txn, &open.op)?;
+        open.done = Some((zxid, outcome));
+        if let Some(lanes) = self.lanes.get_mut(&session) {
+            let server = lanes[found.lane].server;
+            lanes[found.lane].waiting.pop_front();
+            self.doubts
+                .retain(|d| d.session != session || d.newer != found.xid);
+            // Older connections to the same server have nothing more to say.
+            for lane in &mut lanes[..found.lane] {
+                if lane.server == server {
+                    lane.waiting.clear();
+                }
             }
-            *newest = header.cxid;
         }
         Ok(Verdict {
             draft,
-            op: Some(op),
             expired: expired.then_some(session),
         })
     }
 
     /// A client gets the reply to a write.
-    pub fn replied(&mut self, session: SessionId, cxid: i32, reply: &Reply) -> Result<(), String> {
-        let Some(open) = self.open.remove(&(session, cxid)) else {
+    pub fn replied(&mut self, session: SessionId, xid: i32, reply: &Reply) -> Result<(), String> {
+        self.settle_by_reply(session, xid, reply.zxid);
+        let Some(open) = self.open.remove(&(session, xid)) else {
             return Err(format!(
-                "reply to request {cxid} of session {session}: nobody waits"
+                "reply to request {xid} of session {session}: nobody waits"
             ));
         };
         let Some((zxid, outcome)) = open.done else {
@@ -187,6 +328,36 @@ impl Linear {
         }
         self.floor = self.floor.max(zxid);
         Ok(())
+    }
+
+    /// A lost request of the same session may have been taken for this one: the reply tells.
+    fn settle_by_reply(&mut self, session: SessionId, xid: i32, zxid: Zxid) {
+        let is_done = |xid: i32| {
+            let open = self.open.get(&(session, xid));
+            open.is_some_and(|o| o.done.as_ref().is_some_and(|(z, _)| *z == zxid))
+        };
+        if is_done(xid) {
+            return;
+        }
+        let other = |d: &Doubt| d.session == session && d.newer == xid && is_done(d.older);
+        if let Some(at) = self.doubts.iter().position(other) {
+            self.settle(at);
+        }
+    }
+
+    /// The session is closed for good: forgets what was lost with it.
+    pub fn closed(&mut self, session: SessionId) {
+        let of_session = (session, i32::MIN)..=(session, i32::MAX);
+        let lost: Vec<_> = self
+            .open
+            .range(of_session)
+            .filter(|(_, o)| o.lost)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in lost {
+            self.open.remove(&key);
+        }
+        self.doubts.retain(|d| d.session != session);
     }
 }
 
@@ -234,15 +405,8 @@ fn refusal(txn: &Txn<'_>) -> Option<(Outcome, bool)> {
     match txn {
         Txn::Error { code } if refused(*code) => Some((Outcome::Error(*code), *code == EXPIRED)),
         Txn::Multi(subs) => {
-            let code = |sub: &SubTxn<'_>| match sub.txn {
-                Txn::Error { code } => Some(code),
-                _ => None,
-            };
-            let codes: Option<Vec<i32>> = subs.iter().map(code).collect();
-            let codes = codes?;
-            let why = codes.iter().copied().find(|c| refused(*c))?;
-            let outcome = Outcome::Multi(codes.into_iter().map(Outcome::Error).collect());
-            Some((outcome, why == EXPIRED))
+            let (at, code) = multi::failure(txn).filter(|(_, code)| refused(*code))?;
+            Some((failed_multi(subs.len(), at, code), code == EXPIRED))
         }
         _ => None,
     }
@@ -253,6 +417,8 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
     let same = |a: Option<&[u8]>, b: &Option<Bytes>| a == b.as_deref();
     match (asked, outcome, txn) {
         (_, Outcome::Error(code), Txn::Error { code: logged }) => code == logged,
+        // Before the failure of a multi: prepared, then undone.
+        (_, Outcome::Error(0), _) => kind == asked.number(),
         (
             Op::Create {
                 data, acl, flags, ..

@@ -20,6 +20,7 @@ impl World {
         world
             .commit(1, 0, &Txn::CreateSession { timeout_ms: 100 })
             .unwrap();
+        world.linear.connected(S, ServerId(1));
         world
     }
 
@@ -39,7 +40,8 @@ impl World {
             time: WallMs(5),
             kind,
         };
-        let verdict = self.linear.committed(&self.model, &header, txn)?;
+        let found = self.linear.find(&self.model, &header, txn);
+        let verdict = self.linear.committed(&self.model, &header, txn, found)?;
         self.model.commit(verdict.draft.clone());
         Ok(verdict)
     }
@@ -114,11 +116,63 @@ fn real_time_order_is_kept() {
         time: WallMs(5),
         kind: op::CREATE,
     };
+    let txn = create_txn("/b");
+    let found = w.linear.find(&w.model, &header, &txn);
+    assert!(w.linear.committed(&w.model, &header, &txn, found).is_err());
+}
+
+#[test]
+fn numbers_of_renewed_connections_are_the_servers() {
+    let number = |n: i32| 2 << 24 | n;
+    let mut w = World::new();
+    w.ask(1, create_op("/a", false, false));
+    w.linear.lost(S, 1);
+    w.linear.connected(S, ServerId(2));
+    w.ask(2, create_op("/b", false, false));
+    w.ask(3, create_op("/c", false, false));
+    w.commit(2, number(7), &create_txn("/b")).unwrap();
+    w.commit(3, number(8), &create_txn("/c")).unwrap();
+    w.reply(2, 2, created("/b")).unwrap();
+    w.reply(3, 3, created("/c")).unwrap();
+    assert!(w.commit(4, number(9), &create_txn("/d")).is_err());
+    w.ask(4, create_op("/d", false, false));
     assert!(
-        w.linear
-            .committed(&w.model, &header, &create_txn("/b"))
-            .is_err()
+        w.commit(4, 3 << 24, &create_txn("/d")).is_err(),
+        "another server's number"
     );
+}
+
+#[test]
+fn equal_requests_of_two_connections_are_told_apart_by_what_follows() {
+    let number = |n: i32| 2 << 24 | n;
+    let twins = || {
+        let mut w = World::new();
+        w.linear.connected(S, ServerId(2));
+        w.ask(1, create_op("/x/y", false, false));
+        w.linear.lost(S, 1);
+        w.linear.connected(S, ServerId(2));
+        w.ask(2, create_op("/x/y", false, false));
+        w.ask(3, create_op("/b", false, false));
+        w.commit(2, number(7), &Txn::Error { code: -101 }).unwrap();
+        w
+    };
+    // The reply says that it was the newer one.
+    let mut w = twins();
+    w.reply(2, 2, Err(-101)).unwrap();
+    w.commit(3, number(8), &create_txn("/b")).unwrap();
+    // The next transaction says it.
+    let mut w = twins();
+    w.commit(3, number(8), &create_txn("/b")).unwrap();
+    w.reply(2, 2, Err(-101)).unwrap();
+    w.reply(3, 3, created("/b")).unwrap();
+    // It was the older one.
+    let mut w = twins();
+    w.commit(3, number(8), &Txn::Error { code: -101 }).unwrap();
+    w.commit(4, number(9), &create_txn("/b")).unwrap();
+    w.reply(3, 2, Err(-101)).unwrap();
+    // A reply that names neither.
+    let mut w = twins();
+    assert!(w.reply(9, 2, Err(-101)).is_err());
 }
 
 #[test]
@@ -126,8 +180,7 @@ fn requests_of_a_session_keep_their_order_and_happen_once() {
     let mut w = World::new();
     w.ask(1, create_op("/a", false, false));
     w.ask(2, create_op("/b", false, false));
-    w.commit(2, 2, &create_txn("/b")).unwrap();
-    assert!(w.commit(3, 1, &create_txn("/a")).is_err());
+    assert!(w.commit(2, 2, &create_txn("/b")).is_err());
     let mut w = World::new();
     w.ask(1, create_op("/a", false, false));
     w.commit(2, 1, &create_txn("/a")).unwrap();

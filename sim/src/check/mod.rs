@@ -280,29 +280,34 @@ impl Checks {
         self.note(durability::RULE, judged);
         self.note(multi::RULE, multi::judge_txn(zxid, &record.txn));
         let session = record.header.session;
-        if let Some(op) = self.linear.request(session, record.header.cxid) {
-            let judged = self.sequences.committed(&self.model, &op, &record.txn);
+        let found = self.linear.find(&self.model, &record.header, &record.txn);
+        let op = found.and_then(|found| self.linear.op(session, found));
+        if let Some(op) = &op {
+            let judged = self.sequences.committed(&self.model, op, &record.txn);
             self.note(sequence::RULE, judged);
         }
         let judged = ephemerals::judge_close(&self.model, session, &record.txn);
         self.note(ephemerals::RULE, judged);
-        let verdict = match self
+        let judged = self
             .linear
-            .committed(&self.model, &record.header, &record.txn)
-        {
+            .committed(&self.model, &record.header, &record.txn, found);
+        let verdict = match judged {
             Ok(verdict) => verdict,
             Err(evidence) => {
                 self.broken(linear::RULE, evidence);
                 return;
             }
         };
-        self.remember(t, zxid, &record, verdict.op.as_deref());
+        self.remember(t, zxid, &record, op.as_deref());
         if let Some(session) = verdict.expired
             && self.model.is_alive(session)
         {
             self.expired(t, session);
         }
         self.watches.committed(zxid, &verdict.draft.changes);
+        if matches!(record.txn, Txn::CloseSession { .. }) {
+            self.linear.closed(session);
+        }
         self.model.commit(verdict.draft);
         self.digests.push(self.model.digest());
     }
@@ -318,7 +323,7 @@ impl Checks {
                 self.probes
                     .insert(zxid, probe::Probe::Closed(record.header.session));
             }
-            (txn, Some(op)) if multi::has_failed(txn) => {
+            (txn, Some(op)) if multi::failure(txn).is_some() => {
                 self.probes
                     .insert(zxid, probe::Probe::FailedMulti(multi::paths(op)));
             }
@@ -451,6 +456,7 @@ impl Checks {
     ) {
         if self.goes_on() {
             self.watches.disconnected(client);
+            self.linear.connected(session, server);
             self.ephemerals
                 .opened(t, client, server, session, timeout_ms);
         }

@@ -363,7 +363,7 @@ impl Draft {
                     self.nodes.clear();
                     self.kids.clear();
                     self.changes.clear();
-                    return failed_multi(ops.len(), i, code);
+                    return failed_multi(ops.len(), i, code.code());
                 }
             }
         }
@@ -380,10 +380,10 @@ impl Draft {
 }
 
 /// All results of a multi that failed at `at`: undone before, refused there, not tried after.
-pub fn failed_multi(len: usize, at: usize, code: ErrorCode) -> Outcome {
+pub fn failed_multi(len: usize, at: usize, code: i32) -> Outcome {
     let result = |i: usize| match i.cmp(&at) {
         std::cmp::Ordering::Less => Outcome::Error(0),
-        std::cmp::Ordering::Equal => Outcome::Error(code.code()),
+        std::cmp::Ordering::Equal => Outcome::Error(code),
         std::cmp::Ordering::Greater => Outcome::Error(ErrorCode::RuntimeInconsistency.code()),
     };
     Outcome::Multi((0..len).map(result).collect())
@@ -552,7 +552,7 @@ impl Model {
             Ok(outcome) => outcome,
             // The session is judged for each operation of a multi.
             Err(code) => match op {
-                Op::Multi(ops) if !ops.is_empty() => failed_multi(ops.len(), 0, code),
+                Op::Multi(ops) if !ops.is_empty() => failed_multi(ops.len(), 0, code.code()),
                 _ => Outcome::Error(code.code()),
             },
         };

@@ -120,7 +120,7 @@ fn a_failed_multi_leaves_nothing() {
         create("/b", false, false),
     ]);
     let outcome = w.run(&multi);
-    assert_eq!(outcome, failed_multi(3, 1, ErrorCode::NoNode));
+    assert_eq!(outcome, failed_multi(3, 1, ErrorCode::NoNode.code()));
     assert_eq!(w.model.digest(), before);
     assert!(w.model.now("/a").is_none());
     let good = Op::Multi(vec![

@@ -1,8 +1,9 @@
 //! Rule `multi-atomic`: a multi happens as a whole or not at all (ZooKeeper: `multi` is all or
-//! nothing, one zxid; in the log of a failed one every operation is an error).
+//! nothing, one zxid).
 //!
-//! Three places are judged: the committed transaction (no error beside an effect, and of errors
-//! exactly one real one: 0 before, -2 after), the reply (the same shape), and the tree of each
+//! Three places are judged. The committed transaction: exactly one real error, -2 for everything
+//! after it; what was prepared before it stays in the log, as in ZooKeeper, and must be undone when
+//! it is applied. The reply: 0 before the failure, -2 after it, no effects. And the tree of each
 //! server that has just applied a failed multi: nothing that it names may carry its zxid, because
 //! no other transaction has that zxid.
 
@@ -16,15 +17,18 @@ pub const RULE: &str = "multi-atomic";
 
 const AFTER: i32 = ErrorCode::RuntimeInconsistency.code();
 
-/// The shape of the results: `None` for an effect, else the error code.
-fn judge_shape(codes: &[Option<i32>]) -> Result<(), String> {
+/// The shape of the results: `None` for an effect, else the error code. `logged` effects before
+/// the failure stand in the log as they were prepared; the error after them undoes them.
+fn judge_shape(codes: &[Option<i32>], logged: bool) -> Result<(), String> {
     let Some(failed) = codes.iter().position(|c| c.is_some_and(|code| code != 0)) else {
         if codes.iter().any(Option::is_some) {
             return Err(format!("undone without a failure: {codes:?}"));
         }
         return Ok(());
     };
-    let before = codes[..failed].iter().all(|c| *c == Some(0));
+    let before = codes[..failed]
+        .iter()
+        .all(|c| *c == Some(0) || (logged && c.is_none()));
     let after = codes[failed + 1..].iter().all(|c| *c == Some(AFTER));
     if before && after {
         Ok(())
@@ -35,9 +39,10 @@ fn judge_shape(codes: &[Option<i32>]) -> Result<(), String> {
 
 pub fn judge_txn(zxid: Zxid, txn: &Txn<'_>) -> Result<(), String> {
     let Txn::Multi(subs) = txn else { return Ok(()) };
-    judge_shape(&codes(subs)).map_err(|e| format!("transaction {zxid}: {e}"))
+    judge_shape(&codes(subs), true).map_err(|e| format!("transaction {zxid}: {e}"))
 }
 
+/// The error of each operation in the log.
 fn codes(subs: &[SubTxn<'_>]) -> Vec<Option<i32>> {
     let code = |sub: &SubTxn<'_>| match sub.txn {
         Txn::Error { code } => Some(code),
@@ -46,15 +51,19 @@ fn codes(subs: &[SubTxn<'_>]) -> Vec<Option<i32>> {
     subs.iter().map(code).collect()
 }
 
-pub fn judge_reply(zxid: Zxid, results: &[SubReply]) -> Result<(), String> {
-    let codes: Vec<_> = results.iter().map(|r| r.as_ref().err().copied()).collect();
-    judge_shape(&codes).map_err(|e| format!("reply to {zxid}: {e}"))
+/// Which operation of a logged multi failed, and why.
+pub fn failure(txn: &Txn<'_>) -> Option<(usize, i32)> {
+    let Txn::Multi(subs) = txn else { return None };
+    let code = |c: Option<i32>| c.filter(|code| *code != 0);
+    codes(subs)
+        .into_iter()
+        .enumerate()
+        .find_map(|(i, c)| Some((i, code(c)?)))
 }
 
-/// Did this transaction fail as a multi?
-pub fn has_failed(txn: &Txn<'_>) -> bool {
-    let Txn::Multi(subs) = txn else { return false };
-    subs.iter().any(|sub| matches!(sub.txn, Txn::Error { .. }))
+pub fn judge_reply(zxid: Zxid, results: &[SubReply]) -> Result<(), String> {
+    let codes: Vec<_> = results.iter().map(|r| r.as_ref().err().copied()).collect();
+    judge_shape(&codes, false).map_err(|e| format!("reply to {zxid}: {e}"))
 }
 
 /// The paths that a multi's operations would have changed themselves.
@@ -103,11 +112,15 @@ mod tests {
         assert!(judge(vec![made(), made()]).is_ok());
         assert!(judge(vec![]).is_ok());
         assert!(judge(vec![error(0), error(-101), error(-2)]).is_ok());
-        assert!(judge(vec![made(), error(-101)]).is_err());
+        assert!(judge(vec![made(), error(-101), error(-2)]).is_ok());
+        assert!(judge(vec![made(), error(-101), error(-101)]).is_err());
         assert!(judge(vec![error(0), error(-101), made()]).is_err());
         assert!(judge(vec![error(0), error(0)]).is_err());
-        assert!(has_failed(&Txn::Multi(vec![error(-101)])));
-        assert!(!has_failed(&Txn::Multi(vec![made()])));
+        assert_eq!(
+            failure(&Txn::Multi(vec![made(), error(-101)])),
+            Some((1, -101))
+        );
+        assert_eq!(failure(&Txn::Multi(vec![made()])), None);
     }
 
     #[test]

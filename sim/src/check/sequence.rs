@@ -12,6 +12,7 @@ use vivarium_core::ids::Zxid;
 use vivarium_core::wire::txn::{SubTxn, Txn};
 
 use super::model::{Model, parent_of};
+use super::multi;
 use crate::clients::ops::{Op, Path};
 
 pub const RULE: &str = "sequence-names";
@@ -32,7 +33,9 @@ impl Sequences {
                 },
                 Txn::Create { path, .. },
             ) if flags.sequential => self.named(model, asked, path),
-            (Op::Multi(ops), Txn::Multi(subs)) => self.committed_multi(model, ops, subs),
+            (Op::Multi(ops), Txn::Multi(subs)) if multi::failure(txn).is_none() => {
+                self.committed_multi(model, ops, subs)
+            }
             _ => Ok(()),
         }
     }
