@@ -6,6 +6,7 @@ use vivarium_core::ids::ServerId;
 
 use super::host::PendingCrash;
 use super::{Event, World};
+use crate::config::{DiskConfig, TurnConfig};
 use crate::faults::{Fault, Party, Shape, Strike, Target};
 use crate::net::Machine;
 use crate::observe::SimTime;
@@ -341,6 +342,9 @@ impl World {
         }
         self.tell_all(format_args!("everything heals"));
         self.ambush = None;
+        // A disk or a processor that can not keep up with its clients is no fault that ends.
+        self.config.disk = DiskConfig::calm();
+        self.config.turn = TurnConfig::calm();
         self.net.calm();
         self.mend_network();
         for h in 0..self.hosts.len() {
