@@ -81,18 +81,7 @@ impl RawConfig {
             "syncLimit" => self.sync_limit = Some(number(p)?),
             "dataDir" => self.data_dir = Some(path(p)?),
             "dataLogDir" => self.data_log_dir = Some(path(p)?),
-            "datadir" if has_data_dir => warnings.push(format!(
-                "line {}: datadir is not a key of ZooKeeper, and dataDir is given too: ignored",
-                p.line
-            )),
-            "datadir" => {
-                warnings.push(format!(
-                    "line {}: THE KEY IS dataDir, NOT datadir. It is taken as dataDir here; \
-                     ZooKeeper itself would refuse to start. Correct the file.",
-                    p.line
-                ));
-                self.data_dir = Some(path(p)?);
-            }
+            "datadir" => self.misspelt_data_dir(p, has_data_dir, warnings)?,
             "clientPort" => {
                 let value = server_line::port(&p.value, "clientPort")?;
                 self.client_port = Some(Lined {
@@ -138,6 +127,28 @@ impl RawConfig {
                 self.server(id, p)?;
             }
         }
+        Ok(())
+    }
+
+    fn misspelt_data_dir(
+        &mut self,
+        p: &Property,
+        has_data_dir: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), String> {
+        if has_data_dir {
+            warnings.push(format!(
+                "line {}: datadir is not a key of ZooKeeper, and dataDir is given too: ignored",
+                p.line
+            ));
+            return Ok(());
+        }
+        warnings.push(format!(
+            "line {}: THE KEY IS dataDir, NOT datadir. It is taken as dataDir here; \
+             ZooKeeper itself would refuse to start. Correct the file.",
+            p.line
+        ));
+        self.data_dir = Some(path(p)?);
         Ok(())
     }
 

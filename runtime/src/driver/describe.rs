@@ -8,75 +8,39 @@ use crate::exit::Exit;
 /// How loud, and what to say, when a connection is closed.
 pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
     use CloseReason as R;
-    let (level, text): (Level, &str) = match why {
-        R::FrameLength(n) => {
-            return (
-                Level::WARN,
-                format!("a frame of {n} bytes: longer than allowed, or negative"),
-            );
-        }
-        R::FrameMalformed => (
-            Level::WARN,
-            "the bytes are no request of the client protocol",
-        ),
+    let warn = |text: String| (Level::WARN, text);
+    let info = |text: String| (Level::INFO, text);
+    let debug = |text: &str| (Level::DEBUG, text.to_owned());
+    match why {
+        R::FrameLength(n) => warn(format!(
+            "a frame of {n} bytes: longer than allowed, or negative"
+        )),
+        R::FrameMalformed => warn("the bytes are no request of the client protocol".into()),
         R::OperationUnknown(op) => {
-            return (
-                Level::WARN,
-                format!("operation {op} is not one that a client may send"),
-            );
+            warn(format!("operation {op} is not one that a client may send"))
         }
-        R::ClientAhead { seen, applied } => {
-            let text = format!(
-                "the client has seen zxid {seen}, this server only {applied}: it must try another"
-            );
-            return (Level::INFO, text);
-        }
-        R::SessionRefused(id) => {
-            return (
-                Level::INFO,
-                format!("session {id} is unknown, or its password is wrong"),
-            );
-        }
-        R::SessionClosed(id) => return (Level::DEBUG, format!("session {id} is closed")),
-        R::SessionMoved(id) => {
-            return (
-                Level::INFO,
-                format!("session {id} lives on another server now"),
-            );
-        }
-        R::SessionTakenOver(id) => {
-            return (
-                Level::INFO,
-                format!("session {id} came back on another connection"),
-            );
-        }
-        R::PeerMalformed(what) => {
-            return (Level::WARN, format!("no message between servers: {what}"));
-        }
-        R::PeerUnknown(id) => {
-            let text = format!("server {id} is not in this server's configuration");
-            return (Level::WARN, text);
-        }
-        R::PeerMisbehaved(rule) => return (Level::WARN, format!("broke the protocol: {rule}")),
-        R::NotServing => (Level::DEBUG, "not serving"),
-        R::AuthFailed => (Level::WARN, "authentication failed"),
-        R::Idle => (Level::DEBUG, "nothing was heard in time"),
-        R::Replaced => (
-            Level::DEBUG,
-            "a newer connection to the same server replaces this one",
-        ),
-        R::PeerDialsBack => (Level::DEBUG, "the server with the larger id dials back"),
-        R::PeerIsMe => (
-            Level::WARN,
-            "it claims this server's own id: is myid unique?",
-        ),
-        R::PeerAhead => (Level::WARN, "its history is newer than the leader's"),
-        R::PeerTimeout => (Level::WARN, "it was silent for too long"),
-        R::PeerSlow => (Level::WARN, "it does not read fast enough"),
-        R::RoleLeft => (Level::DEBUG, "this server changed its role"),
-        R::Stopping => (Level::DEBUG, "this server stops"),
-    };
-    (level, text.to_owned())
+        R::ClientAhead { seen, applied } => info(format!(
+            "the client has seen zxid {seen}, this server only {applied}: it must try another"
+        )),
+        R::SessionRefused(id) => info(format!("session {id} is unknown, or its password is wrong")),
+        R::SessionClosed(id) => debug(&format!("session {id} is closed")),
+        R::SessionMoved(id) => info(format!("session {id} lives on another server now")),
+        R::SessionTakenOver(id) => info(format!("session {id} came back on another connection")),
+        R::PeerMalformed(what) => warn(format!("no message between servers: {what}")),
+        R::PeerUnknown(id) => warn(format!("server {id} is not in this server's configuration")),
+        R::PeerMisbehaved(rule) => warn(format!("broke the protocol: {rule}")),
+        R::NotServing => debug("not serving"),
+        R::AuthFailed => warn("authentication failed".into()),
+        R::Idle => debug("nothing was heard in time"),
+        R::Replaced => debug("a newer connection to the same server replaces this one"),
+        R::PeerDialsBack => debug("the server with the larger id dials back"),
+        R::PeerIsMe => warn("it claims this server's own id: is myid unique?".into()),
+        R::PeerAhead => warn("its history is newer than the leader's".into()),
+        R::PeerTimeout => warn("it was silent for too long".into()),
+        R::PeerSlow => warn("it does not read fast enough".into()),
+        R::RoleLeft => debug("this server changed its role"),
+        R::Stopping => debug("this server stops"),
+    }
 }
 
 /// Logs the end of a connection. `address` is unknown when the other side was faster.

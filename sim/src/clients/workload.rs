@@ -246,6 +246,28 @@ impl Mixed {
             Kind::DeleteSequential => return self.delete_sequential(rng, asked),
             Kind::MultiGood => self.multi(rng, false),
             Kind::MultiBad => self.multi(rng, true),
+            Kind::GetData | Kind::Exists | Kind::GetChildren | Kind::GetAcl | Kind::Sync => {
+                self.read(rng, kind)
+            }
+            Kind::SetAcl => self.set_acl(rng),
+            Kind::WriteAndRead => {
+                let (path, data) = (self.path(rng), self.data(rng));
+                asked.push(Op::SetData {
+                    path: path.clone(),
+                    data,
+                    version: -1,
+                });
+                Op::GetData {
+                    path,
+                    watch: self.watch(rng),
+                }
+            }
+        };
+        asked.push(op);
+    }
+
+    fn read(&self, rng: &mut Stream, kind: Kind) -> Op {
+        match kind {
             Kind::GetData => Op::GetData {
                 path: self.path(rng),
                 watch: self.watch(rng),
@@ -265,24 +287,11 @@ impl Mixed {
             Kind::GetAcl => Op::GetAcl {
                 path: self.path(rng),
             },
-            Kind::SetAcl => self.set_acl(rng),
             Kind::Sync => Op::Sync {
                 path: self.path(rng),
             },
-            Kind::WriteAndRead => {
-                let (path, data) = (self.path(rng), self.data(rng));
-                asked.push(Op::SetData {
-                    path: path.clone(),
-                    data,
-                    version: -1,
-                });
-                Op::GetData {
-                    path,
-                    watch: self.watch(rng),
-                }
-            }
-        };
-        asked.push(op);
+            _ => unreachable!("{kind:?} is no read"),
+        }
     }
 
     fn path_below(&self, rng: &mut Stream, name: &str) -> Path {

@@ -254,6 +254,21 @@ fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) ->
         Family::ResetLinks => Fault::ResetLinks {
             who: Target::Any(word),
         },
+        Family::SlowDisk | Family::StallDisk | Family::FailDisk | Family::Clocks => {
+            slow_fault(family, s, word, lasts, config)
+        }
+    }
+}
+
+/// Disks and clocks.
+fn slow_fault(
+    family: Family,
+    s: &mut Stream,
+    word: u64,
+    lasts: Duration,
+    config: &RunConfig,
+) -> Fault {
+    match family {
         Family::SlowDisk => {
             let who = *s.pick(&[Target::Any(word), Target::Leader, Target::Follower(word)]);
             Fault::SlowDisk {
@@ -284,5 +299,6 @@ fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) ->
                 ppm: s.range_signed(-max, max) as i32,
             }
         }
+        _ => unreachable!("{family:?} is no matter of disks and clocks"),
     }
 }

@@ -109,30 +109,27 @@ impl Stage<'_> {
 
     fn step(&mut self, line: &Line<Step>) -> Result<(), Violation> {
         match &line.what {
-            Step::StartAll => {
-                let all: Vec<ServerId> = self.world.server_ids().collect();
-                all.into_iter().for_each(|id| self.world.start(id));
-            }
+            Step::StartAll => self.start_all(),
             Step::Start(who) => {
-                self.all(line, who)?
-                    .into_iter()
-                    .for_each(|id| self.world.start(id));
+                for id in self.all(line, who)? {
+                    self.world.start(id);
+                }
             }
             Step::Stop(who) => {
-                self.all(line, who)?
-                    .into_iter()
-                    .for_each(|id| self.world.stop(id));
+                for id in self.all(line, who)? {
+                    self.world.stop(id);
+                }
             }
             Step::Crash(who) => {
-                self.all(line, who)?
-                    .into_iter()
-                    .for_each(|id| self.crash(id, false));
+                for id in self.all(line, who)? {
+                    self.crash(id, false);
+                }
             }
             Step::PowerOffAll => self.world.strike(&Fault::Blackout { down: None }),
             Step::PowerOff(who) => {
-                self.all(line, who)?
-                    .into_iter()
-                    .for_each(|id| self.crash(id, true));
+                for id in self.all(line, who)? {
+                    self.crash(id, true);
+                }
             }
             Step::Let(name, who) => {
                 let id = self.who(line, who)?;
@@ -144,8 +141,8 @@ impl Stage<'_> {
             }
             Step::Isolate(who) => self.isolate(line, who)?,
             Step::Mute(who) => {
-                let who = Target::Server(self.who(line, who)?);
-                self.cut(Shape::Mute(who));
+                let id = self.who(line, who)?;
+                self.cut(Shape::Mute(Target::Server(id)));
             }
             Step::Deafen(who) => {
                 let who = Target::Server(self.who(line, who)?);
@@ -177,6 +174,13 @@ impl Stage<'_> {
             }
         }
         Ok(())
+    }
+
+    fn start_all(&mut self) {
+        let all: Vec<ServerId> = self.world.server_ids().collect();
+        for id in all {
+            self.world.start(id);
+        }
     }
 
     /// Cut off from everybody; a client from every server.

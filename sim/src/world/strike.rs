@@ -35,16 +35,7 @@ impl World {
                 down,
             } => {
                 let Some(h) = self.find(who) else { return };
-                match strike {
-                    Strike::BetweenTurns => self.crash(h, power, down),
-                    Strike::BetweenEffects => {
-                        self.hosts[h].strike = Some(PendingCrash {
-                            power,
-                            down,
-                            turns: 0,
-                        });
-                    }
-                }
+                self.crash_at(strike, h, power, down);
             }
             Fault::CrashSeveral {
                 count,
@@ -100,6 +91,20 @@ impl World {
                 self.hosts[h].clock.set_drift(self.time.now(), ppm);
                 self.hosts[h].wake_at = None;
                 self.plan_wake(h);
+            }
+        }
+    }
+
+    /// Crashes now, or between two effects of one of the next turns.
+    fn crash_at(&mut self, strike: Strike, h: usize, power: bool, down: Option<Duration>) {
+        match strike {
+            Strike::BetweenTurns => self.crash(h, power, down),
+            Strike::BetweenEffects => {
+                self.hosts[h].strike = Some(PendingCrash {
+                    power,
+                    down,
+                    turns: 0,
+                });
             }
         }
     }

@@ -221,18 +221,6 @@ impl World {
             Inbound::LinkBytes { pipe, from, bytes } => {
                 self.hand_in_link_bytes(h, pipe, from, bytes)
             }
-            Inbound::ClientBytes { pipe, bytes } => {
-                self.hash.word(u64::from(pipe.0));
-                self.hash.bytes(&bytes);
-                let conn = ConnId(u64::from(pipe.0));
-                node.handle(
-                    now,
-                    Input::ClientBytes {
-                        conn,
-                        bytes: &bytes,
-                    },
-                );
-            }
             Inbound::LinkOpened {
                 pipe,
                 peer,
@@ -263,6 +251,34 @@ impl World {
                 self.hash.word(4 << 32 | peer.0 as u64);
                 node.handle(now, Input::DialFailed { peer, channel });
             }
+            Inbound::ClientOpened { .. }
+            | Inbound::ClientBytes { .. }
+            | Inbound::ClientClosed { .. } => self.hand_in_client(h, inbound),
+            Inbound::Persisted { .. }
+            | Inbound::Reloaded { .. }
+            | Inbound::SnapshotStored { .. }
+            | Inbound::DiskFailed { .. }
+            | Inbound::Stop => self.hand_in_local(h, inbound),
+        }
+    }
+
+    fn hand_in_client(&mut self, h: usize, inbound: Inbound) {
+        let host = &mut self.hosts[h];
+        let now = host.clock.read(self.time.now());
+        let node = host.node.as_mut().expect("it runs");
+        match inbound {
+            Inbound::ClientBytes { pipe, bytes } => {
+                self.hash.word(u64::from(pipe.0));
+                self.hash.bytes(&bytes);
+                let conn = ConnId(u64::from(pipe.0));
+                node.handle(
+                    now,
+                    Input::ClientBytes {
+                        conn,
+                        bytes: &bytes,
+                    },
+                );
+            }
             Inbound::ClientOpened { pipe, from, .. } => {
                 self.hash.word(5 << 32 | u64::from(pipe.0));
                 let conn = ConnId(u64::from(pipe.0));
@@ -283,6 +299,16 @@ impl World {
                     },
                 );
             }
+            _ => unreachable!("it does not come from a client"),
+        }
+    }
+
+    /// What comes from the machine itself: its disk, and whoever stops it.
+    fn hand_in_local(&mut self, h: usize, inbound: Inbound) {
+        let host = &mut self.hosts[h];
+        let now = host.clock.read(self.time.now());
+        let node = host.node.as_mut().expect("it runs");
+        match inbound {
             Inbound::Persisted { upto } => {
                 self.hash.word(7 << 32 | upto.0);
                 node.handle(now, Input::Persisted { upto });
@@ -304,6 +330,7 @@ impl World {
                 self.hash.word(11 << 32);
                 node.handle(now, Input::Stop);
             }
+            _ => unreachable!("it came over the network"),
         }
     }
 
