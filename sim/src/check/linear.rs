@@ -153,6 +153,10 @@ impl Linear {
     /// The request that the next transaction must be, if a client asked for it.
     pub fn find(&mut self, model: &Model, header: &TxnHeader, txn: &Txn<'_>) -> Option<Match> {
         let session = header.session;
+        if header.cxid == 0 {
+            // No request: sessions begin and expire under this number.
+            return None;
+        }
         loop {
             let fitting = self.fitting(session, header.cxid);
             let doubt = self.doubts.iter().position(|d| d.session == session);

@@ -513,6 +513,7 @@ impl Checks {
             return;
         }
         let judged = self.sessions.replied(session, reply);
+        let judged = judged.map_err(|e| format!("{e}: {client}'s {op:?}, sent {}", ticket.sent));
         self.note(session::RULE, judged);
         let judged = self.watches.replied(client, reply.zxid);
         self.noted(judged);
