@@ -121,9 +121,12 @@ impl Connection {
         }
     }
 
-    /// Room for one more request?
+    /// Room for one more request? None behind a sync that is under way: it waits for a quorum, and
+    /// a later write of the same session must not be committed, and seen, before it is answered.
     pub(super) fn has_room(&self) -> bool {
-        self.queue.len() < CONNECTION_OUTSTANDING_MAX
+        let is_syncing = matches!(self.queue.back(), Some((Pending::Sync { .. }, _)));
+        !is_syncing
+            && self.queue.len() < CONNECTION_OUTSTANDING_MAX
             && self.queue_bytes < CONNECTION_OUTSTANDING_BYTES_MAX
     }
 
