@@ -142,7 +142,8 @@ impl World {
         } else {
             1
         };
-        if spurious > 0 && host.turn_stream.chance(spurious, 1_000) {
+        let spurious = spurious > 0 && host.turn_stream.chance(spurious, 1_000);
+        if spurious {
             let now = host.clock.read(self.time.now());
             host.node
                 .as_mut()
@@ -150,7 +151,7 @@ impl World {
                 .handle(now, Input::Wake);
         }
         let clients = host.node.as_ref().expect("it runs").appetite().clients;
-        self.hand_in_drained(h);
+        let mut fed = self.hand_in_drained(h) || spurious;
         for _ in 0..most {
             let host = &mut self.hosts[h];
             let first = clients && !host.clients.is_empty() && host.turn_stream.chance(1, 2);
@@ -158,8 +159,9 @@ impl World {
                 break;
             };
             self.hand_in(h, inbound);
+            fed = true;
         }
-        self.end_turn(h);
+        self.end_turn(h, fed);
         let host = &self.hosts[h];
         let hungry = host.node.as_ref().is_some_and(|n| n.appetite().clients);
         if !host.inbox.is_empty() || (hungry && !host.clients.is_empty()) {
@@ -168,14 +170,15 @@ impl World {
         self.plan_wake(h);
     }
 
-    /// Due timers, then the effects of the turn.
-    fn end_turn(&mut self, h: usize) {
+    /// Due timers, then the effects of the turn. `fed` tells whether it had any input.
+    fn end_turn(&mut self, h: usize, mut fed: bool) {
         let t = self.time.now();
         let host = &mut self.hosts[h];
         let now = host.clock.read(t);
         let Some(node) = &mut host.node else { return };
         if node.deadline().is_some_and(|at| at <= now.mono) {
             node.handle(now, Input::Wake);
+            fed = true;
         }
         let mut out = std::mem::take(&mut self.out);
         node.flush(now, &mut out);
@@ -186,15 +189,17 @@ impl World {
         if host.turns.is_multiple_of(DIGEST_TURNS) {
             self.hash.word(node.database().digest());
         }
-        self.checks
-            .after_turn(t, host.id, node, node.applied_this_turn(), &out);
+        // Without any input the node still shows what the turn before has applied.
+        let applied = if fed { node.applied_this_turn() } else { &[] };
+        self.checks.after_turn(t, host.id, node, applied, &out);
         self.perform(h, &out);
         out.clear();
         self.out = out;
     }
 
-    /// Tells the process what its peers have taken.
-    fn hand_in_drained(&mut self, h: usize) {
+    /// Tells the process what its peers have taken; false if there is nothing to tell.
+    fn hand_in_drained(&mut self, h: usize) -> bool {
+        let mut fed = false;
         let host = &mut self.hosts[h];
         let now = host.clock.read(self.time.now());
         let node = host.node.as_mut().expect("it runs");
@@ -208,8 +213,10 @@ impl World {
                         bytes,
                     },
                 );
+                fed = true;
             }
         }
+        fed
     }
 
     /// Hands one input to the process.
