@@ -1,6 +1,6 @@
 //! `zoo.cfg`: from the bytes of a file to settings that fit together.
 //!
-//! Two steps, two types: [`raw::RawConfig`] is what is written, line by line; [`Settings`] is what
+//! Two steps, two types: `RawConfig` is what is written, line by line; [`Settings`] is what
 //! can be run. Nothing else in the crate reads configuration text.
 
 mod complaint;
