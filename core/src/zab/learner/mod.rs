@@ -273,6 +273,9 @@ impl Learner {
         }
         if epoch > sh.promised {
             sh.write_accepted(epoch);
+        }
+        if epoch > sh.accepted {
+            // Perhaps promised in an earlier role, to a leader that never heard of it.
             self.stage = Stage::Promising { epoch };
             return Ok(());
         }
@@ -304,14 +307,16 @@ impl Learner {
     // ----- disk -----
 
     pub(crate) fn on_settled(&mut self, seq: WriteSeq, settled: Settled, sh: &mut Shared) {
+        if let Settled::Accepted(proof) = settled {
+            self.on_promised(proof, sh);
+        }
         if seq <= self.before {
             return;
         }
         match settled {
-            Settled::Accepted(proof) => self.on_promised(proof, sh),
             Settled::Current(proof) => self.on_recorded(proof, sh),
             Settled::Logged(proof) => self.on_logged(proof, sh),
-            Settled::Nothing => {}
+            Settled::Accepted(_) | Settled::Nothing => {}
         }
     }
 
