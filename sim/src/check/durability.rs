@@ -5,9 +5,10 @@
 //! Measured on the simulated platter: a record counts once the disk reports it as synced, a
 //! snapshot once its install is. What a restart reads back counts too: a power loss leaves only
 //! what is on the platter, and after a mere kill recovery syncs before it gives anything. Judged
-//! when a transaction enters the canonical history, and again when a client gets its reply. Sound:
-//! a leader commits after acknowledgements that follow syncs, commits its initial history after a
-//! quorum has acknowledged NEWLEADER, which follows syncs too, and what is committed is never cut.
+//! when a transaction enters the canonical history, again when a client gets its reply, and again
+//! for all that a truncated log loses. Sound: a leader commits after acknowledgements that follow
+//! syncs, commits its initial history after a quorum has acknowledged NEWLEADER, which follows
+//! syncs too, and does not count the vote of a learner for what it has told it to drop.
 
 use std::collections::BTreeMap;
 

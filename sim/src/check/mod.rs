@@ -375,9 +375,16 @@ impl Checks {
 
     /// The log on the platter ends with `after` now.
     pub fn on_truncated(&mut self, _t: SimTime, id: ServerId, after: Zxid) {
-        if self.goes_on() {
-            self.durability.truncated(id, after);
+        if !self.goes_on() {
+            return;
         }
+        self.durability.truncated(id, after);
+        let cut = format!("committed, and cut from server {id}");
+        let lost = self
+            .prefix
+            .committed_after(after)
+            .find_map(|zxid| self.durability.judge(&self.setup, zxid, &cut).err());
+        self.note(durability::RULE, lost.map_or(Ok(()), Err));
     }
 
     /// A snapshot of this zxid stands for everything before it on the platter now.
