@@ -13,9 +13,10 @@
 //!
 //! Which request a transaction is: on the connection that began the session the client's own xid
 //! is its number. On later ones servers number requests themselves, their id in the high byte,
-//! because clients may count anew; then it is the oldest request that waits on one of the session's
-//! connections to that server and that leads to this very transaction. If two do (same request,
-//! same outcome), nothing but the reply can tell which it was, and the reply decides.
+//! because clients may count anew. Of several connections to one server it is the newest that was
+//! accepted before the transaction was proposed: a server submits what came on an older connection
+//! before it asks the leader whether the session may come back, both on one stream, so by then the
+//! leader has proposed it (which the checkers see in its log).
 //!
 //! Two refusals are not predicted, because they depend on what the leader knows and not on the
 //! tree: an expired session (judged by the session's clock elsewhere) and a moved one.
@@ -52,23 +53,9 @@ struct Open {
 #[derive(Clone, Debug)]
 struct Lane {
     server: ServerId,
-    /// Not the connection that began the session.
-    renewed: bool,
+    /// Newest zxid proposed by anybody when the connection was accepted.
+    since: Zxid,
     waiting: VecDeque<i32>,
-}
-
-impl Lane {
-    /// May the oldest request carry this number?
-    fn fits(&self, cxid: i32) -> bool {
-        let Some(front) = self.waiting.front() else {
-            return false;
-        };
-        if !self.renewed {
-            return *front == cxid;
-        }
-        let named = (cxid >> 24) as u8;
-        named == self.server.0 as u8 || named == 0
-    }
 }
 
 /// The request that a transaction is taken for.
@@ -76,14 +63,6 @@ impl Lane {
 pub struct Match {
     lane: usize,
     xid: i32,
-}
-
-/// A transaction taken for the older of two equal requests.
-#[derive(Clone, Copy, Debug)]
-struct Doubt {
-    session: SessionId,
-    older: i32,
-    newer: i32,
 }
 
 /// What a committed transaction means to the other checkers.
@@ -98,7 +77,6 @@ pub struct Verdict {
 pub struct Linear {
     open: BTreeMap<(SessionId, i32), Open>,
     lanes: BTreeMap<SessionId, Vec<Lane>>,
-    doubts: Vec<Doubt>,
     floor: Zxid,
 }
 
@@ -108,10 +86,9 @@ impl Linear {
         self.floor
     }
 
-    /// A session has a new connection.
-    pub fn connected(&mut self, session: SessionId, server: ServerId) {
+    /// A session has a new connection; `proposed` is the newest zxid in any log.
+    pub fn connected(&mut self, session: SessionId, server: ServerId, proposed: Zxid) {
         let lanes = self.lanes.entry(session).or_default();
-        let renewed = !lanes.is_empty();
         // The first stays, so that later ones are known to be later.
         let mut index = 0;
         lanes.retain(|lane| {
@@ -120,7 +97,7 @@ impl Linear {
         });
         lanes.push(Lane {
             server,
-            renewed,
+            since: proposed,
             waiting: VecDeque::new(),
         });
     }
@@ -151,70 +128,24 @@ impl Linear {
     }
 
     /// The request that the next transaction must be, if a client asked for it.
-    pub fn find(&mut self, model: &Model, header: &TxnHeader, txn: &Txn<'_>) -> Option<Match> {
-        let session = header.session;
-        if header.cxid == 0 {
-            // No request: sessions begin and expire under this number.
-            return None;
+    pub fn find(&self, header: &TxnHeader) -> Option<Match> {
+        let lanes = self.lanes.get(&header.session)?;
+        let cxid = header.cxid;
+        if lanes[0].waiting.front() == Some(&cxid) {
+            return Some(Match { lane: 0, xid: cxid });
         }
-        loop {
-            let fitting = self.fitting(session, header.cxid);
-            let doubt = self.doubts.iter().position(|d| d.session == session);
-            if fitting.len() < 2 && doubt.is_none() {
-                return fitting.first().copied();
-            }
-            let leads_here = |m: &Match| {
-                let op = self.op(session, *m);
-                op.is_some_and(|op| decide(model, header, txn, &op).is_ok())
-            };
-            let mut leading = fitting.iter().copied().filter(leads_here);
-            if let Some(older) = leading.next() {
-                if let Some(newer) = leading.last() {
-                    self.doubts.push(Doubt {
-                        session,
-                        older: older.xid,
-                        newer: newer.xid,
-                    });
-                }
-                return Some(older);
-            }
-            match doubt {
-                Some(at) => self.settle(at),
-                None => return fitting.first().copied(),
-            }
-        }
-    }
-
-    fn fitting(&self, session: SessionId, cxid: i32) -> Vec<Match> {
-        let lanes = self.lanes.get(&session).map_or(&[][..], |lanes| lanes);
-        let fits = |(lane, l): (usize, &Lane)| {
-            l.fits(cxid).then(|| Match {
-                lane,
-                xid: l.waiting[0],
-            })
-        };
-        lanes.iter().enumerate().filter_map(fits).collect()
-    }
-
-    /// It was the newer one after all.
-    fn settle(&mut self, at: usize) {
-        let Doubt {
-            session,
-            older,
-            newer,
-        } = self.doubts.remove(at);
-        let done = self
-            .open
-            .get_mut(&(session, older))
-            .and_then(|open| open.done.take());
-        if let Some(open) = self.open.get_mut(&(session, newer)) {
-            open.done = done;
-        }
-        for lane in self.lanes.get_mut(&session).into_iter().flatten() {
-            if lane.waiting.front() == Some(&newer) {
-                lane.waiting.pop_front();
-            }
-        }
+        // A standalone server's id is 0; then there is only one server.
+        let named = (cxid >> 24) as u8;
+        let fits =
+            |lane: &Lane| lane.since < header.zxid && (named == lane.server.0 as u8 || named == 0);
+        let lane = lanes
+            .iter()
+            .rposition(fits)
+            .filter(|lane| *lane > 0 && cxid != 0)?;
+        Some(Match {
+            lane,
+            xid: *lanes[lane].waiting.front()?,
+        })
     }
 
     pub fn op(&self, session: SessionId, found: Match) -> Option<Rc<Op>> {
@@ -250,13 +181,23 @@ impl Linear {
                     expired: Some(session),
                 })
             }
-            (_, None) => {
-                let cxid = header.cxid;
-                Err(format!(
-                    "{zxid} is request {cxid} of session {session}, which nobody made or whose \
-                     turn it is not: {txn:?}"
-                ))
-            }
+            (_, None) => match refusal(txn) {
+                // Asked on a connection that is forgotten; it has no effect.
+                Some((_, expired)) => {
+                    let draft = model.draft_nothing(zxid);
+                    Ok(Verdict {
+                        draft,
+                        expired: expired.then_some(session),
+                    })
+                }
+                None => {
+                    let cxid = header.cxid;
+                    Err(format!(
+                        "{zxid} is request {cxid} of session {session}, which nobody made or whose \
+                         turn it is not: {txn:?}"
+                    ))
+                }
+            },
             (_, Some(found)) => self.asked(model, header, txn, found),
         }
     }
@@ -281,19 +222,12 @@ impl Linear {
                 "{zxid} was asked after {floor} had been acknowledged"
             ));
         }
-        let (outcome, draft, expired) = decide(model, header, txn, &open.op)?;
+        let decided = decide(model, header, txn, &open.op);
+        let about = |e| format!("{e} (request {} of session {session})", found.xid);
+        let (outcome, draft, expired) = decided.map_err(about)?;
         open.done = Some((zxid, outcome));
         if let Some(lanes) = self.lanes.get_mut(&session) {
-            let server = lanes[found.lane].server;
             lanes[found.lane].waiting.pop_front();
-            self.doubts
-                .retain(|d| d.session != session || d.newer != found.xid);
-            // Older connections to the same server have nothing more to say.
-            for lane in &mut lanes[..found.lane] {
-                if lane.server == server {
-                    lane.waiting.clear();
-                }
-            }
         }
         Ok(Verdict {
             draft,
@@ -303,7 +237,6 @@ impl Linear {
 
     /// A client gets the reply to a write.
     pub fn replied(&mut self, session: SessionId, xid: i32, reply: &Reply) -> Result<(), String> {
-        self.settle_by_reply(session, xid, reply.zxid);
         let Some(open) = self.open.remove(&(session, xid)) else {
             return Err(format!(
                 "reply to request {xid} of session {session}: nobody waits"
@@ -311,6 +244,10 @@ impl Linear {
         };
         let Some((zxid, outcome)) = open.done else {
             if matches!(reply.result, Err(EXPIRED | MOVED)) {
+                // Refused before it became a transaction.
+                for lane in self.lanes.get_mut(&session).into_iter().flatten() {
+                    lane.waiting.retain(|waiting| *waiting != xid);
+                }
                 return Ok(());
             }
             return Err(format!(
@@ -334,21 +271,6 @@ impl Linear {
         Ok(())
     }
 
-    /// A lost request of the same session may have been taken for this one: the reply tells.
-    fn settle_by_reply(&mut self, session: SessionId, xid: i32, zxid: Zxid) {
-        let is_done = |xid: i32| {
-            let open = self.open.get(&(session, xid));
-            open.is_some_and(|o| o.done.as_ref().is_some_and(|(z, _)| *z == zxid))
-        };
-        if is_done(xid) {
-            return;
-        }
-        let other = |d: &Doubt| d.session == session && d.newer == xid && is_done(d.older);
-        if let Some(at) = self.doubts.iter().position(other) {
-            self.settle(at);
-        }
-    }
-
     /// The session is closed for good: forgets what was lost with it.
     pub fn closed(&mut self, session: SessionId) {
         let of_session = (session, i32::MIN)..=(session, i32::MAX);
@@ -361,7 +283,11 @@ impl Linear {
         for key in lost {
             self.open.remove(&key);
         }
-        self.doubts.retain(|d| d.session != session);
+        for lane in self.lanes.get_mut(&session).into_iter().flatten() {
+            let open = &self.open;
+            lane.waiting
+                .retain(|xid| open.contains_key(&(session, *xid)));
+        }
     }
 }
 

@@ -20,7 +20,7 @@ impl World {
         world
             .commit(1, 0, &Txn::CreateSession { timeout_ms: 100 })
             .unwrap();
-        world.linear.connected(S, ServerId(1));
+        world.linear.connected(S, ServerId(1), Zxid(0));
         world
     }
 
@@ -40,7 +40,7 @@ impl World {
             time: WallMs(5),
             kind,
         };
-        let found = self.linear.find(&self.model, &header, txn);
+        let found = self.linear.find(&header);
         let verdict = self.linear.committed(&self.model, &header, txn, found)?;
         self.model.commit(verdict.draft.clone());
         Ok(verdict)
@@ -117,7 +117,7 @@ fn real_time_order_is_kept() {
         kind: op::CREATE,
     };
     let txn = create_txn("/b");
-    let found = w.linear.find(&w.model, &header, &txn);
+    let found = w.linear.find(&header);
     assert!(w.linear.committed(&w.model, &header, &txn, found).is_err());
 }
 
@@ -127,7 +127,7 @@ fn numbers_of_renewed_connections_are_the_servers() {
     let mut w = World::new();
     w.ask(1, create_op("/a", false, false));
     w.linear.lost(S, 1);
-    w.linear.connected(S, ServerId(2));
+    w.linear.connected(S, ServerId(2), Zxid(1));
     w.ask(2, create_op("/b", false, false));
     w.ask(3, create_op("/c", false, false));
     w.commit(2, number(7), &create_txn("/b")).unwrap();
@@ -143,36 +143,26 @@ fn numbers_of_renewed_connections_are_the_servers() {
 }
 
 #[test]
-fn equal_requests_of_two_connections_are_told_apart_by_what_follows() {
-    let number = |n: i32| 2 << 24 | n;
-    let twins = || {
+fn a_transaction_belongs_to_the_connection_that_was_open_when_it_was_proposed() {
+    let number = |n: i32| (2 << 24) | n;
+    let history = || {
         let mut w = World::new();
-        w.linear.connected(S, ServerId(2));
+        w.linear.connected(S, ServerId(2), Zxid(1));
         w.ask(1, create_op("/x/y", false, false));
         w.linear.lost(S, 1);
-        w.linear.connected(S, ServerId(2));
+        w.linear.connected(S, ServerId(2), Zxid(5));
         w.ask(2, create_op("/x/y", false, false));
-        w.ask(3, create_op("/b", false, false));
-        w.commit(2, number(7), &Txn::Error { code: -101 }).unwrap();
         w
     };
-    // The reply says that it was the newer one.
-    let mut w = twins();
-    w.reply(2, 2, Err(-101)).unwrap();
-    w.commit(3, number(8), &create_txn("/b")).unwrap();
-    // The next transaction says it.
-    let mut w = twins();
-    w.commit(3, number(8), &create_txn("/b")).unwrap();
-    w.reply(2, 2, Err(-101)).unwrap();
-    w.reply(3, 3, created("/b")).unwrap();
-    // It was the older one.
-    let mut w = twins();
-    w.commit(3, number(8), &Txn::Error { code: -101 }).unwrap();
-    w.commit(4, number(9), &create_txn("/b")).unwrap();
-    w.reply(3, 2, Err(-101)).unwrap();
-    // A reply that names neither.
-    let mut w = twins();
-    assert!(w.reply(9, 2, Err(-101)).is_err());
+    let error = Txn::Error { code: -101 };
+    // Proposed before the second connection: the first one's.
+    let mut w = history();
+    w.commit(5, number(7), &error).unwrap();
+    assert!(w.reply(5, 2, Err(-101)).is_err());
+    // Proposed after it: the first one's request never got through.
+    let mut w = history();
+    w.commit(6, number(7), &error).unwrap();
+    w.reply(6, 2, Err(-101)).unwrap();
 }
 
 #[test]

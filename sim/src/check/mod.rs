@@ -280,7 +280,7 @@ impl Checks {
         self.note(durability::RULE, judged);
         self.note(multi::RULE, multi::judge_txn(zxid, &record.txn));
         let session = record.header.session;
-        let found = self.linear.find(&self.model, &record.header, &record.txn);
+        let found = self.linear.find(&record.header);
         let op = found.and_then(|found| self.linear.op(session, found));
         if let Some(op) = &op {
             let judged = self.sequences.committed(&self.model, op, &record.txn);
@@ -463,7 +463,8 @@ impl Checks {
     ) {
         if self.goes_on() {
             self.watches.disconnected(client);
-            self.linear.connected(session, server);
+            let proposed = self.prefix.proposed();
+            self.linear.connected(session, server, proposed);
             self.ephemerals
                 .opened(t, client, server, session, timeout_ms);
         }

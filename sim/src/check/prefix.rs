@@ -54,6 +54,8 @@ pub struct Prefix {
     /// Seen in a log, not committed, by zxid.
     proposals: BTreeMap<Zxid, Proposal>,
     servers: BTreeMap<ServerId, Track>,
+    /// Newest zxid in any log.
+    proposed: Zxid,
 }
 
 /// Spreads bytes over 64 bits, eight at a time; only compared within one run.
@@ -80,6 +82,11 @@ impl Prefix {
     /// The committed transaction at this position, counted from 0.
     pub fn at(&self, position: usize) -> Zxid {
         self.canon[position].0
+    }
+
+    /// Newest zxid that was ever given to a log.
+    pub fn proposed(&self) -> Zxid {
+        self.proposed
     }
 
     /// How many committed transactions are not after `zxid`.
@@ -127,6 +134,7 @@ impl Prefix {
     pub fn log_moved(&mut self, id: ServerId, step: &LogMove) -> Result<(), Broken> {
         match step {
             LogMove::Append { zxid, record } => {
+                self.proposed = self.proposed.max(*zxid);
                 self.know(*zxid, record)
                     .map_err(|e| (RULE, format!("server {id}: {e}")))?;
                 let track = self.servers.entry(id).or_default();
