@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clients::{ClientPlan, Errand};
 use crate::config::RunConfig;
 use crate::observe::{SimTime, Violation};
 use crate::world::{Trace, World};
@@ -136,8 +135,7 @@ pub fn settle(world: &mut World) -> Option<Violation> {
     let healed = world.now();
     let bound = world.setup().liveness_bound;
     let writes_before = world.writes_acknowledged();
-    let writes = |plan: &ClientPlan| matches!(plan.errand, Errand::Mixed(_));
-    let writers = world.config().clients.iter().any(writes);
+    let writers = world.has_writers();
     loop {
         let all = world.serving() == usize::from(world.config().servers());
         let wrote = !writers || world.writes_acknowledged() > writes_before;

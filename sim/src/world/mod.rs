@@ -106,6 +106,9 @@ pub struct World {
     ambush: Option<Ambush>,
     ambush_stream: Stream,
     healed: bool,
+    /// Clients have begun, and have been told to ask for nothing new.
+    begun: bool,
+    quiet: bool,
     trace: Trace,
     out: Outbox,
     arrivals: Vec<Arrival>,
@@ -148,6 +151,8 @@ impl World {
             ambush: config.ambush.clone(),
             ambush_stream: streams.stream(Purpose::Nemesis, 1_000),
             healed: false,
+            begun: false,
+            quiet: false,
             trace,
             out: Outbox::default(),
             arrivals: Vec::new(),

@@ -3,7 +3,7 @@
 use vivarium_core::ids::ServerId;
 
 use super::{Event, World};
-use crate::clients::{Client, Standing};
+use crate::clients::{Client, ClientPlan, Errand, Standing};
 use crate::config::RunConfig;
 use crate::net::{Arrival, Machine, PipeId, Port, Side, What};
 use crate::observe::{ClientAction, ClientId, SimTime};
@@ -35,6 +35,7 @@ pub(super) fn seats(config: &RunConfig, streams: &Streams) -> Vec<Seat> {
 impl World {
     /// Every client begins.
     pub fn begin_clients(&mut self) {
+        self.begun = true;
         for c in 0..self.seats.len() {
             self.plan_client(c);
         }
@@ -46,6 +47,13 @@ impl World {
         for seat in &mut self.seats {
             seat.client.be_quiet(now);
         }
+        self.quiet = true;
+    }
+
+    /// Does some client write, now and later? Recipes only write when they can take a step.
+    pub fn has_writers(&self) -> bool {
+        let writes = |plan: &ClientPlan| matches!(plan.errand, Errand::Mixed(_));
+        self.begun && !self.quiet && self.config.clients.iter().any(writes)
     }
 
     /// A client's program dies without a word. `n` counts from 1.
