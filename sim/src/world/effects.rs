@@ -8,9 +8,8 @@ use vivarium_core::ids::{ConnId, LinkId, ServerId};
 use vivarium_core::node::RoleName;
 
 use super::host::PendingCrash;
-use super::{Event, World};
+use super::World;
 use crate::net::{Machine, PipeId, Port};
-use crate::observe::SimTime;
 
 const fn pipe_of(id: u64) -> PipeId {
     PipeId(id as u32)
