@@ -7,8 +7,8 @@ use vivarium_core::boundary::{
 use vivarium_core::ids::{ConnId, LinkId, ServerId};
 use vivarium_core::node::RoleName;
 
-use super::host::PendingCrash;
 use super::World;
+use super::host::PendingCrash;
 use crate::net::{Machine, PipeId, Port};
 
 const fn pipe_of(id: u64) -> PipeId {
