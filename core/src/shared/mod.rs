@@ -41,6 +41,9 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     /// Highest epoch promised to a leader, on its way to the disk or there already.
     pub(crate) promised: Epoch,
+    /// Highest epoch that a learner said it had promised, since the start: the next reign begins
+    /// beyond it.
+    pub(crate) heard_of: Epoch,
     /// `acceptedEpoch` on disk; never above `promised`.
     pub(crate) accepted: Epoch,
     /// `currentEpoch` on disk; never above `accepted`.
@@ -77,6 +80,7 @@ impl Shared {
             recent: found.recent,
             ledger: Ledger::default(),
             promised: found.accepted,
+            heard_of: Epoch::default(),
             accepted: found.accepted,
             current: found.current,
             tail: VecDeque::new(),

@@ -227,7 +227,14 @@ impl Leading {
         handler.votes = handler.follower && sh.voters.contains(server);
         handler.accepted = packet.zxid.epoch();
         handler.stage = Stage::Introduced;
+        let accepted = handler.accepted;
+        sh.heard_of = sh.heard_of.max(accepted);
         match self.epoch() {
+            // It has promised a newer epoch to a leader that never came to reign, and may not
+            // follow us: only an epoch beyond both lets it back in.
+            Some(epoch) if accepted > epoch => {
+                return Err(Trouble::Leave(Leave("a server has promised a newer epoch")));
+            }
             Some(epoch) => self.invite(link, epoch, sh),
             None => self.choose_epoch(sh),
         }
@@ -249,8 +256,7 @@ impl Leading {
         if !sh.voters.is_quorum(&joined) {
             return;
         }
-        let highest = introduced().map(|h| h.accepted).max().unwrap_or_default();
-        let epoch = highest.max(sh.promised).next();
+        let epoch = sh.promised.max(sh.heard_of).next();
         sh.write_accepted(epoch);
         self.phase = Phase::Recording { epoch, until };
     }
