@@ -226,8 +226,8 @@ impl Checks {
                 self.commit(t, id, zxid, &record);
             }
         }
-        if became {
-            let judged = self.prefix.leads(id);
+        if let Some(epoch) = view.established.filter(|_| became) {
+            let judged = self.prefix.leads(id, epoch);
             self.noted(judged);
         }
         let open = view.is_broadcasting();

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use vivarium_core::ids::{ServerId, Zxid};
+use vivarium_core::ids::{Epoch, ServerId, Zxid};
 use vivarium_core::log::LogEntry;
 
 use super::view::LogMove;
@@ -29,6 +29,8 @@ pub type Broken = (&'static str, String);
 struct Proposal {
     hash: u64,
     record: Bytes,
+    /// What stands before it in every log that has it, once one was seen.
+    before: Option<Zxid>,
 }
 
 /// One server's history as far as it follows from its effects.
@@ -119,6 +121,7 @@ impl Prefix {
                 let proposal = || Proposal {
                     hash: new,
                     record: record.clone(),
+                    before: None,
                 };
                 self.proposals.entry(zxid).or_insert_with(proposal).hash
             }
@@ -144,6 +147,9 @@ impl Prefix {
                     return Err((RULE, what));
                 }
                 track.log.push(*zxid);
+                if let Some(proposal) = self.proposals.get_mut(zxid) {
+                    proposal.before.get_or_insert(last);
+                }
             }
             LogMove::Truncate { after } => self.truncated(id, *after),
             LogMove::InstallBegun { zxid } => self.truncated(id, *zxid),
@@ -227,6 +233,44 @@ impl Prefix {
         }
     }
 
+    /// A snapshot that nobody delivered before is: of the history of a leader that brought it to
+    /// others and was never established, until one of those was. Its transactions are known from
+    /// that leader's log.
+    fn claim_snapshot(
+        &mut self,
+        id: ServerId,
+        base: Zxid,
+        new: &mut Vec<(Zxid, Bytes)>,
+    ) -> Result<(), Broken> {
+        let last = self.last();
+        let mut way = Vec::new();
+        let mut at = base;
+        while at > last {
+            way.push(at);
+            at = match self.proposals.get(&at).and_then(|p| p.before) {
+                Some(before) => before,
+                None => {
+                    let what = format!("server {id} serves a snapshot of {base}, not committed");
+                    return Err((RULE, what));
+                }
+            };
+        }
+        if !way.is_empty() && at != last {
+            let what = format!("server {id} serves a snapshot of {base}, which leaves {last} out");
+            return Err((RULE, what));
+        }
+        for zxid in way.into_iter().rev() {
+            let known = self.proposals.remove(&zxid).expect("seen on the way");
+            self.canon.push((zxid, known.hash));
+            new.push((zxid, known.record));
+        }
+        let position = self.position_of(base);
+        if let Some(track) = self.servers.get_mut(&id) {
+            track.position = track.position.max(position);
+        }
+        Ok(())
+    }
+
     /// All that the server has applied, up to `upto`, is committed: compares it with the canonical
     /// history and appends what is new there to `new`.
     pub fn claim(
@@ -238,14 +282,11 @@ impl Prefix {
         let Some(track) = self.servers.get_mut(&id) else {
             return Ok(());
         };
-        let last = self.canon.last().map_or(Zxid::ZERO, |c| c.0);
-        if track.base > last && track.base.counter() != 0 {
-            let what = format!(
-                "server {id} serves a snapshot of {}, not committed",
-                track.base
-            );
-            return Err((RULE, what));
-        }
+        let base = track.base;
+        self.claim_snapshot(id, base, new)?;
+        let Some(track) = self.servers.get_mut(&id) else {
+            return Ok(());
+        };
         let count = track.tail.partition_point(|z| *z <= upto);
         for zxid in track.tail.drain(..count) {
             if let Some((next, _)) = self.canon.get(track.position) {
@@ -271,10 +312,12 @@ impl Prefix {
         Ok(())
     }
 
-    /// A leader is established: it must hold everything that was ever committed.
-    pub fn leads(&self, id: ServerId) -> Result<(), Broken> {
+    /// A leader is established in this epoch: it must hold everything that was ever committed
+    /// before. It may be late, and later leaders have reigned meanwhile.
+    pub fn leads(&self, id: ServerId, epoch: Epoch) -> Result<(), Broken> {
         let held = self.held_by(id);
         match self.canon.get(held) {
+            Some((missing, _)) if missing.epoch() >= epoch => Ok(()),
             None => Ok(()),
             Some((missing, _)) => Err((
                 RULE_LOST,
@@ -318,8 +361,6 @@ fn follows(last: Zxid, next: Zxid) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vivarium_core::ids::Epoch;
-
     const A: ServerId = ServerId(1);
     const B: ServerId = ServerId(2);
 
@@ -376,7 +417,7 @@ mod tests {
     fn equal_histories_pass() {
         let p = agreed();
         assert_eq!((p.position_of(z(9, 9)), p.last()), (2, z(1, 2)));
-        assert!(p.leads(A).is_ok() && p.leads(B).is_ok());
+        assert!(p.leads(A, Epoch(9)).is_ok() && p.leads(B, Epoch(9)).is_ok());
     }
 
     #[test]
@@ -452,7 +493,7 @@ mod tests {
         let mut p = agreed();
         p.restarted(B, z(1, 1));
         claim(&mut p, B).unwrap();
-        assert_eq!(p.leads(B).unwrap_err().0, RULE_LOST);
+        assert_eq!(p.leads(B, Epoch(9)).unwrap_err().0, RULE_LOST);
     }
 
     #[test]
@@ -462,8 +503,8 @@ mod tests {
         p.restarted(B, z(1, 3));
         p.settled(B, z(1, 3));
         assert_eq!(claim(&mut p, B), Ok(1));
-        assert!(p.leads(B).is_ok());
-        assert!(p.leads(A).is_err());
+        assert!(p.leads(B, Epoch(9)).is_ok());
+        assert!(p.leads(A, Epoch(9)).is_err());
     }
 
     #[test]
