@@ -117,8 +117,8 @@ pub struct Net {
     streams: Vec<Stream>,
     /// What was noticed and not yet fetched.
     arrivals: Vec<Arrival>,
-    /// Machines whose packets are held up by chance, and until when; not yet fetched.
-    stalls: Vec<(Machine, SimTime)>,
+    /// Directed pairs whose packets are held up by chance, and until when; not yet fetched.
+    stalls: Vec<(Machine, Machine, SimTime)>,
 }
 
 impl Side {
@@ -183,8 +183,8 @@ impl Net {
         !self.arrivals.is_empty()
     }
 
-    /// The next machine that chance slows down, and until when, for the checkers.
-    pub fn take_stall(&mut self) -> Option<(Machine, SimTime)> {
+    /// The next directed pair that chance slows down, and until when, for the checkers.
+    pub fn take_stall(&mut self) -> Option<(Machine, Machine, SimTime)> {
         self.stalls.pop()
     }
 
@@ -279,7 +279,7 @@ impl Net {
         let delay = self.delay(from, to) + stall;
         let due = SimTime(time.now().0 + delay);
         if stalled {
-            self.stalls.extend([(from, due), (to, due)]);
+            self.stalls.push((from, to, due));
         }
         match cut {
             None => self.enqueue(time, id, side, due, Unit::Bytes(bytes)),

@@ -258,8 +258,10 @@ impl World {
         while self.net.has_arrivals() {
             self.deliver();
         }
-        while let Some((machine, until)) = self.net.take_stall() {
-            if usize::from(machine.0) < self.hosts.len() {
+        while let Some((from, to, until)) = self.net.take_stall() {
+            let servers = self.hosts.len();
+            let between_servers = [from, to].iter().all(|m| usize::from(m.0) < servers);
+            for machine in [from, to].into_iter().filter(|_| between_servers) {
                 self.disturbed(usize::from(machine.0));
                 self.time.plan(until, Event::Calm(machine.0));
             }

@@ -239,12 +239,16 @@ impl World {
         }
     }
 
-    /// The servers that a cut concerns, each once.
+    /// The servers that a cut keeps apart from other servers, each once. What keeps a client from
+    /// a server is no excuse: it shows in what the client hears.
     fn servers_in(&self, pairs: &[(Machine, Machine)]) -> Vec<usize> {
+        let servers = self.hosts.len();
+        let is_server = |machine: &Machine| usize::from(machine.0) < servers;
         let concerns = |h: &usize| {
             let machine = self.hosts[*h].machine;
             pairs
                 .iter()
+                .filter(|(from, to)| is_server(from) && is_server(to))
                 .any(|(from, to)| *from == machine || *to == machine)
         };
         (0..self.hosts.len()).filter(concerns).collect()
