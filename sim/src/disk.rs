@@ -16,6 +16,10 @@ use vivarium_storage::{Dir, Files, Options, Performed, StorageError, Store};
 use crate::config::DiskConfig;
 use crate::rng::Stream;
 
+/// No operation of a slow disk takes longer: one that does is stalled, which is a fault of its own
+/// that ends when it heals.
+const OPERATION_MAX_NS: u64 = 2_000_000_000;
+
 /// Small, so that runs see many log files.
 const PREALLOC_BYTES: u64 = 16 << 10;
 
@@ -205,7 +209,7 @@ impl Disk {
         if config.hiccup > 0 && self.stream.chance(config.hiccup_per_mille, 1_000) {
             takes += config.hiccup;
         }
-        Some(takes * self.slow)
+        Some((takes * self.slow).min(OPERATION_MAX_NS))
     }
 
     /// The group's time is over: everything in it is written and synced.
@@ -241,7 +245,8 @@ impl Disk {
     }
 
     fn snapshot_takes(&mut self, config: &DiskConfig) -> u64 {
-        (config.sync_min + self.stream.exponential(config.sync_mean)) * self.slow
+        let takes = (config.sync_min + self.stream.exponential(config.sync_mean)) * self.slow;
+        takes.min(OPERATION_MAX_NS)
     }
 
     /// The step under way is done; returns how long the next one takes, if there is one.
