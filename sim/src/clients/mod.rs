@@ -184,6 +184,12 @@ impl Client {
         now >= self.plan.quiet_from
     }
 
+    /// A mute client waits for the server to close the connection. A server that lost its power
+    /// never does, and nothing is sent that would show it.
+    fn end_of_silence(&self) -> SimTime {
+        self.last_heard.after(self.timeout() * 3)
+    }
+
     /// When `on_wake` is due.
     pub fn deadline(&self) -> Option<SimTime> {
         match self.link {
@@ -192,7 +198,7 @@ impl Client {
             Link::Dialing { since, .. } | Link::Greeting { since, .. } => {
                 Some(since.after(self.timeout() / 2))
             }
-            Link::Up { .. } if self.mute => None,
+            Link::Up { .. } if self.mute => Some(self.end_of_silence()),
             Link::Up { .. } => {
                 let ping = self.last_sent.after(self.timeout() / 3);
                 let silence = self.last_heard.after(self.timeout() * 2 / 3);
@@ -215,6 +221,7 @@ impl Client {
                 self.hang_up(now.after(RETRY_MIN), out, checks);
             }
             Link::Up { .. } if !self.mute => self.wake_up(now, out, checks),
+            Link::Up { .. } if now >= self.end_of_silence() => self.hang_up(now, out, checks),
             _ => {}
         }
     }
