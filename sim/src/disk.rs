@@ -221,9 +221,15 @@ impl Disk {
         let store = self.store.as_mut().expect("a process runs");
         let mut reloaded = None;
         for (seq, op) in self.queue.drain(..std::mem::take(&mut self.group)) {
-            done.extend(Durable::of(&op));
             if store.perform(&op)? == Performed::Reload {
-                reloaded = Some(store.reload()?);
+                let state = store.reload()?;
+                let reached = state.database.applied();
+                // A cut below the oldest snapshot changes nothing.
+                let is_cut = !matches!(&op, WriteOp::Truncate { after } if reached > *after);
+                done.extend(Durable::of(&op).filter(|_| is_cut));
+                reloaded = Some(state);
+            } else {
+                done.extend(Durable::of(&op));
             }
             self.stable = seq;
         }

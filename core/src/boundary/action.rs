@@ -215,8 +215,6 @@ pub enum Fault {
     },
     /// A committed or logged transaction can not be decoded.
     RecordUndecodable { zxid: Zxid },
-    /// The log can not be cut where the leader says.
-    TruncateImpossible { after: Zxid },
     /// `Input::Stop` was carried out.
     Stopped,
 }

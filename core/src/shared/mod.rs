@@ -44,6 +44,10 @@ pub(crate) struct Shared {
     /// Highest epoch that a learner said it had promised, since the start: the next reign begins
     /// beyond it.
     pub(crate) heard_of: Epoch,
+    /// The leader of this epoch wants our history cut where our disk can not: it must send all of
+    /// its own. No other leader may be told so, since one that has not heard our true history could
+    /// be behind it.
+    pub(crate) needs_snapshot: Option<Epoch>,
     /// `acceptedEpoch` on disk; never above `promised`.
     pub(crate) accepted: Epoch,
     /// `currentEpoch` on disk; never above `accepted`.
@@ -81,6 +85,7 @@ impl Shared {
             ledger: Ledger::default(),
             promised: found.accepted,
             heard_of: Epoch::default(),
+            needs_snapshot: None,
             accepted: found.accepted,
             current: found.current,
             tail: VecDeque::new(),
@@ -194,6 +199,7 @@ impl Shared {
     /// A leader's snapshot replaces everything that this server had.
     pub(crate) fn install(&mut self, db: Database) {
         assert!(self.tail.is_empty());
+        self.needs_snapshot = None;
         self.db = db;
         self.recent.clear();
         self.write_config_node();

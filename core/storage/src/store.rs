@@ -300,7 +300,13 @@ impl<F: Files> Store<F> {
                 self.log.roll(&mut self.files)?;
                 self.background = None;
                 let Options { seed, mutants, .. } = self.options;
-                cut::truncate(&mut self.files, *after, seed, mutants)?;
+                match cut::truncate(&mut self.files, *after, seed, mutants) {
+                    // Nothing was changed: the machine sees that from what is read again.
+                    Err(e @ StorageError::TruncateImpossible { .. }) => {
+                        self.notes.push(e.to_string());
+                    }
+                    other => other?,
+                }
                 self.reload_due = true;
                 return Ok(Performed::Reload);
             }

@@ -122,13 +122,6 @@ pub(super) fn fault(fault: &Fault) -> (Exit, String) {
             Exit::Failure,
             format!("transaction {zxid} can not be decoded"),
         ),
-        Fault::TruncateImpossible { after } => {
-            let text = format!(
-                "the leader wants the history cut after {after}, which this disk can not; move \
-                 version-2 away and start again: it is filled from the leader"
-            );
-            (Exit::Failure, text)
-        }
         Fault::Stopped => (Exit::Success, "stopped".into()),
     }
 }

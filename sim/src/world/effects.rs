@@ -219,9 +219,7 @@ impl World {
         let expected = match fault {
             Fault::Stopped => true,
             Fault::Disk => down.is_some(),
-            Fault::CommitMismatch { .. }
-            | Fault::RecordUndecodable { .. }
-            | Fault::TruncateImpossible { .. } => false,
+            Fault::CommitMismatch { .. } | Fault::RecordUndecodable { .. } => false,
         };
         if !expected {
             self.violate("halted", format!("server {id} gave up: {fault:?}"));

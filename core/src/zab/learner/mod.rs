@@ -24,7 +24,9 @@ use crate::mutants::Mutant;
 use crate::recovery::Recovered;
 use crate::shared::Shared;
 use crate::time::Instant;
-use crate::wire::quorum::{LearnerInfo, PROTOCOL_VERSION, QuorumPacket, ack_epoch, packet};
+use crate::wire::quorum::{
+    LearnerInfo, NO_ZXID, PROTOCOL_VERSION, QuorumPacket, ack_epoch, packet,
+};
 
 /// What a learner is waiting for. Each stage holds what only it needs.
 #[derive(Debug)]
@@ -281,7 +283,7 @@ impl Learner {
         }
         // Promised before: the leader may have us, but not our vote again.
         self.stage = Stage::Promised { epoch };
-        self.send_ack_epoch(None, sh);
+        self.send_ack_epoch(epoch, None, sh);
         Ok(())
     }
 
@@ -291,14 +293,23 @@ impl Learner {
         };
         if proof.get().0 == epoch {
             self.stage = Stage::Promised { epoch };
-            self.send_ack_epoch(Some(proof), sh);
+            self.send_ack_epoch(epoch, Some(proof), sh);
         }
     }
 
-    /// With a proof this is a vote for the epoch; without one it only tells our history.
-    fn send_ack_epoch(&mut self, proof: Option<Persisted<Accepted>>, sh: &mut Shared) {
+    /// With a proof this is a vote for the epoch; without one it only tells our history. A leader
+    /// that already knows it, and that we can not follow from there, is told of none: the zxid -1
+    /// is before everything, so a snapshot comes.
+    fn send_ack_epoch(
+        &mut self,
+        epoch: Epoch,
+        proof: Option<Persisted<Accepted>>,
+        sh: &mut Shared,
+    ) {
         let data = ack_epoch(proof.map(|_| sh.current));
-        let packet = QuorumPacket::with_data(packet::ACKEPOCH, sh.last_logged(), &data);
+        let has_told = proof.is_none() && sh.needs_snapshot == Some(epoch);
+        let last = if has_told { NO_ZXID } else { sh.last_logged() };
+        let packet = QuorumPacket::with_data(packet::ACKEPOCH, last, &data);
         if let Some(link) = self.link {
             sh.send(link, |out| packet.encode(out));
         }
@@ -368,7 +379,14 @@ impl Learner {
         };
         assert_eq!(seq, awaited);
         sh.reload(state);
-        assert!(sh.db.applied() <= zxid, "the log was cut");
+        if sh.db.applied() > zxid {
+            // The oldest snapshot here is newer: an earlier leader sent it and never came to reign.
+            sh.needs_snapshot = Some(epoch);
+            self.stage = Stage::Promised { epoch };
+            return Err(Leave(
+                "the history can not be cut there; a snapshot is needed",
+            ));
+        }
         self.stage = Stage::Syncing(Box::new(Syncing::after_trunc(epoch, zxid)));
         match self.link {
             Some(link) => self.handle_bytes(link, &[], sh),
@@ -423,16 +441,19 @@ impl Learner {
         Ok(())
     }
 
-    /// The end of the role. A snapshot that did not arrive whole leaves nothing behind, but the
-    /// log may have been cut for it: then the directory must be read again before this server may
-    /// speak for its history (ZOOKEEPER-3642). Returns the write to wait for.
+    /// The end of the role. A snapshot that did not arrive whole leaves nothing behind
+    /// (ZOOKEEPER-3642). Returns the write after which the data directory has been read again, if
+    /// it is being: until then this server may not speak for its history.
     pub(crate) fn end(self, sh: &mut Shared) -> Option<WriteSeq> {
         if let Some(link) = self.link {
             sh.close_link(link, CloseReason::RoleLeft);
         }
         match self.stage {
             Stage::Reloading { seq, .. } => Some(seq),
-            Stage::Syncing(syncing) => syncing.abandon(sh),
+            Stage::Syncing(syncing) => {
+                syncing.abandon(sh);
+                None
+            }
             _ => None,
         }
     }

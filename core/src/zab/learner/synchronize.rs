@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Learner, Stage};
 use crate::boundary::{CloseReason, Event, SnapshotStep, WriteOp};
 use crate::durable::{Current, Persisted};
-use crate::ids::{Epoch, WriteSeq, Zxid};
+use crate::ids::{Epoch, Zxid};
 use crate::log::LogEntry;
 use crate::mutants::Mutant;
 use crate::shared::Shared;
@@ -154,17 +154,12 @@ impl Syncing {
         Ok(reader.position())
     }
 
-    /// The leader is lost. Does the data directory have to be read again?
-    pub(super) fn abandon(self, sh: &mut Shared) -> Option<WriteSeq> {
-        if !self.is_loading() && self.mode != "SNAP" {
-            return None;
+    /// The leader is lost. What has arrived of a snapshot is forgotten; the old state stands, on
+    /// disk and here, until the last piece is there.
+    pub(super) fn abandon(self, sh: &mut Shared) {
+        if self.is_loading() {
+            sh.write_plain(WriteOp::Install(SnapshotStep::Abandon));
         }
-        if !self.is_loading() {
-            // It arrived whole and is on its way to the disk.
-            return None;
-        }
-        sh.write_plain(WriteOp::Install(SnapshotStep::Abandon));
-        Some(sh.write_plain(WriteOp::Truncate { after: self.zxid }))
     }
 
     // ----- transactions -----

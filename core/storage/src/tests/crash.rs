@@ -218,20 +218,18 @@ impl Life {
         match self.store().perform(&op) {
             Ok(Performed::Reload) => {}
             Ok(Performed::Done) => panic!("a truncation asks for a reload"),
-            // No effect but that all is synced; the store is of no use any more.
-            Err(StorageError::TruncateImpossible { .. }) => {
-                self.synced = self.history.len();
-                self.kill(&[self.now()]);
-                return Ok(());
-            }
             Err(e) => {
                 self.history.truncate(keep);
                 self.synced = self.synced.min(keep);
                 return Err(e);
             }
         }
-        self.history.truncate(keep);
-        self.synced = keep;
+        let notes = self.store().take_notes().concat();
+        if !notes.contains("can not be cut") {
+            self.history.truncate(keep);
+        }
+        // Where it can not be cut nothing changes but that all is synced.
+        self.synced = self.history.len();
         let state = self.store().reload()?;
         assert_state(&state.database, &self.history);
         assert_eq!(state.accepted, self.accepted);
