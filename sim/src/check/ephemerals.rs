@@ -6,14 +6,21 @@
 //! its client forever (ZooKeeper: the leader expires a session after its negotiated timeout without
 //! any sign of it; `SessionTrackerImpl`, deadlines rounded up to a tick).
 //!
-//! What is called too early: some server says that the session has expired, although a request of
-//! it was sent less than its timeout before and answered, and the news had time to get to the
-//! leader. Followers report touches in their answers to the leader's pings, every half tick; two
-//! ticks are granted. Only judged when nothing stood in the way: since that request, and two ticks
-//! before, neither the leader nor the client's server was touched by a fault, both kept their
-//! places, and the client kept its connection; else the touch may really never have arrived. A
-//! request was heard after it was sent, so counting from its sending can only be too kind. Clocks
-//! may drift by twice the bound of the run (two clocks).
+//! What is called too early: some server says that the session has expired
+//!
+//! - by a transaction of the same reign, within its timeout after the client asked for the
+//!   handshake that a server accepted last. The leader itself has vouched for that handshake and
+//!   counts from there, so no fault excuses it;
+//! - or although a request of it was sent less than its timeout before and answered, and the news
+//!   had time to get to the leader. Followers report touches in their answers to the leader's
+//!   pings, every half tick; two ticks are granted. Only judged when nothing stood in the way:
+//!   since that request, and two ticks before, neither the leader nor the client's server was
+//!   touched by a fault, both kept their places, and the client kept its connection; else the touch
+//!   may really never have arrived.
+//!
+//! A request was heard after it was sent, so counting from its sending can only be too kind. Clocks
+//! may drift by twice the bound of the run (two clocks). A session that its client has asked to
+//! close may be called expired at any time from then on.
 //!
 //! What is called too late: at the end of a run without any fault for twice the timeout and ten
 //! ticks, a session whose client was silent for as long is still alive. A liveness rule.
@@ -21,7 +28,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use vivarium_core::ids::{ServerId, SessionId};
+use vivarium_core::ids::{Epoch, ServerId, SessionId};
 use vivarium_core::wire::txn::Txn;
 
 use super::model::Model;
@@ -40,6 +47,10 @@ struct Life {
     /// Request sent, reply received; oldest first, apart by a quarter of a tick at least.
     signs: VecDeque<(SimTime, SimTime)>,
     last_sign: SimTime,
+    /// When the handshake that was accepted last was asked for, and in whose reign.
+    granted: Option<(Epoch, SimTime)>,
+    /// The client has asked for the end.
+    closing: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +66,8 @@ pub struct Ephemerals {
     places: BTreeMap<ClientId, Place>,
     /// Faults that last, by server, and when the last one ended.
     faults: BTreeMap<ServerId, (u32, SimTime)>,
+    /// In whose epoch each server serves, and since when.
+    reigns: BTreeMap<ServerId, (Epoch, SimTime)>,
 }
 
 /// The transaction that closes a session, against the model before it.
@@ -94,14 +107,17 @@ impl Ephemerals {
             client: None,
             signs: VecDeque::new(),
             last_sign: t,
+            granted: None,
+            closing: false,
         };
         self.lives.entry(session).or_insert(life);
     }
 
-    /// A server accepted the client's session, new or old.
+    /// A server accepted the client's session, new or old; the handshake was sent at `asked`.
     pub fn opened(
         &mut self,
         t: SimTime,
+        asked: SimTime,
         client: ClientId,
         server: ServerId,
         session: SessionId,
@@ -113,6 +129,8 @@ impl Ephemerals {
             life.timeout = life.timeout.min(timeout);
             life.client = Some(client);
             life.last_sign = t;
+            let (epoch, since) = self.reigns.get(&server).copied().unwrap_or_default();
+            life.granted = (since < asked).then_some((epoch, asked));
         }
         self.places.insert(client, Place { server, since: t });
     }
@@ -122,9 +140,10 @@ impl Ephemerals {
     }
 
     /// A request was sent, whatever becomes of it.
-    pub fn sent(&mut self, t: SimTime, session: SessionId) {
+    pub fn sent(&mut self, t: SimTime, session: SessionId, closes: bool) {
         if let Some(life) = self.lives.get_mut(&session) {
             life.last_sign = t;
+            life.closing |= closes;
         }
     }
 
@@ -158,6 +177,19 @@ impl Ephemerals {
         *ended = t;
     }
 
+    /// After a turn: the server serves in this epoch, or does not serve.
+    pub fn serves(&mut self, t: SimTime, id: ServerId, epoch: Option<Epoch>) {
+        match epoch {
+            None => {
+                self.reigns.remove(&id);
+            }
+            Some(epoch) if self.reigns.get(&id).is_none_or(|(e, _)| *e != epoch) => {
+                self.reigns.insert(id, (epoch, t));
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Has the server been left alone since `from`?
     fn is_calm(&self, id: ServerId, from: SimTime) -> bool {
         self.faults
@@ -165,26 +197,38 @@ impl Ephemerals {
             .is_none_or(|(active, ended)| *active == 0 && *ended < from)
     }
 
-    /// Some server says that the session has expired.
+    /// Some server says that the session has expired; `reign` is the epoch of the transaction that
+    /// says so, if it is one.
     pub fn expired(
         &self,
         setup: &Setup,
         t: SimTime,
         session: SessionId,
         leader: Option<(ServerId, SimTime)>,
+        reign: Option<Epoch>,
     ) -> Result<(), String> {
-        let Some((leader, leads_since)) = leader else {
+        let Some(life) = self.lives.get(&session).filter(|life| !life.closing) else {
             return Ok(());
         };
-        let Some(life) = self.lives.get(&session) else {
+        let drift = life.timeout.as_nanos() as u64 / 1_000_000 * u64::from(setup.drift_ppm_max);
+        let timeout = life.timeout.saturating_sub(Duration::from_nanos(2 * drift));
+        if let Some((epoch, granted)) = life.granted
+            && reign == Some(epoch)
+            && t.since(granted) < timeout
+        {
+            return Err(format!(
+                "session {session} with a timeout of {:?} is expired at {t}; the handshake of \
+                 {granted} was accepted",
+                life.timeout
+            ));
+        }
+        let Some((leader, leads_since)) = leader else {
             return Ok(());
         };
         let Some(place) = life.client.and_then(|c| self.places.get(&c)) else {
             return Ok(());
         };
         let slack = setup.tick * 2;
-        let drift = life.timeout.as_nanos() as u64 / 1_000_000 * u64::from(setup.drift_ppm_max);
-        let timeout = life.timeout.saturating_sub(Duration::from_nanos(2 * drift));
         let fresh = |(sent, heard): &&(SimTime, SimTime)| {
             let from = SimTime(sent.0.saturating_sub(slack.as_nanos() as u64));
             t.since(*sent) < timeout
@@ -243,9 +287,9 @@ mod tests {
     /// Ticks of 100 ms, a timeout of 1 s; requests answered from 1.0 s to 2.0 s.
     fn in_touch() -> Ephemerals {
         let mut e = Ephemerals::default();
-        e.opened(ms(100), C, ServerId(1), S, 1_000);
+        e.opened(ms(100), ms(90), C, ServerId(1), S, 1_000);
         for at in (1_000..=2_000).step_by(100) {
-            e.sent(ms(at), S);
+            e.sent(ms(at), S, false);
             e.answered(&setup(3), ms(at + 5), S, ms(at));
         }
         e
@@ -255,8 +299,31 @@ mod tests {
     fn expiry_after_silence_passes_and_before_fires() {
         let e = in_touch();
         let leader = Some((L, ms(50)));
-        assert!(e.expired(&setup(3), ms(3_100), S, leader).is_ok());
-        assert!(e.expired(&setup(3), ms(2_500), S, leader).is_err());
+        assert!(e.expired(&setup(3), ms(3_100), S, leader, None).is_ok());
+        assert!(e.expired(&setup(3), ms(2_500), S, leader, None).is_err());
+    }
+
+    #[test]
+    fn expiry_right_after_a_handshake_fires_whatever_the_faults() {
+        let reign = Some(Epoch(3));
+        let mut e = Ephemerals::default();
+        e.serves(ms(300), ServerId(1), reign);
+        e.opened(ms(500), ms(400), C, ServerId(1), S, 1_000);
+        e.fault(ms(600), ServerId(1), true);
+        e.disconnected(C);
+        let fires =
+            |e: &Ephemerals, at, reign| e.expired(&setup(3), ms(at), S, None, reign).is_err();
+        assert!(fires(&e, 1_300, reign));
+        assert!(!fires(&e, 1_400, reign));
+        assert!(!fires(&e, 1_300, Some(Epoch(4))));
+        assert!(!fires(&e, 1_300, None));
+        e.sent(ms(700), S, true);
+        assert!(!fires(&e, 1_300, reign));
+        // A server that changed sides in the middle of the handshake may have asked anybody.
+        let mut e = Ephemerals::default();
+        e.serves(ms(450), ServerId(1), reign);
+        e.opened(ms(500), ms(400), C, ServerId(1), S, 1_000);
+        assert!(!fires(&e, 1_300, reign));
     }
 
     #[test]
@@ -264,7 +331,7 @@ mod tests {
         let fires = |change: fn(&mut Ephemerals), leads_since| {
             let mut e = in_touch();
             change(&mut e);
-            e.expired(&setup(3), ms(2_500), S, Some((L, leads_since)))
+            e.expired(&setup(3), ms(2_500), S, Some((L, leads_since)), None)
                 .is_err()
         };
         assert!(fires(|_| (), ms(50)));

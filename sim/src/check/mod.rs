@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use vivarium_core::boundary::Outbox;
-use vivarium_core::ids::{ServerId, SessionId, Zxid};
+use vivarium_core::ids::{Epoch, ServerId, SessionId, Zxid};
 use vivarium_core::log::LogEntry;
 use vivarium_core::node::Node;
 use vivarium_core::wire::records::ErrorCode;
@@ -231,6 +231,8 @@ impl Checks {
             self.noted(judged);
         }
         let open = view.is_broadcasting();
+        let reign = open.then_some(view.current);
+        self.ephemerals.serves(t, id, reign);
         let last = self.last.insert(id, Last { view: *view, open });
         let known = |l: Last| (l.view.applied, l.view.digest, l.open);
         if last.map(known) != Some((view.applied, view.digest, open)) {
@@ -302,7 +304,7 @@ impl Checks {
         if let Some(session) = verdict.expired
             && self.model.is_alive(session)
         {
-            self.expired(t, session);
+            self.expired(t, session, Some(zxid.epoch()));
         }
         self.watches.committed(zxid, &verdict.draft.changes);
         if matches!(record.txn, Txn::CloseSession { .. }) {
@@ -331,13 +333,15 @@ impl Checks {
         }
     }
 
-    fn expired(&mut self, t: SimTime, session: SessionId) {
+    fn expired(&mut self, t: SimTime, session: SessionId, reign: Option<Epoch>) {
         let leader = if self.setup.servers().count() == 1 {
             self.setup.servers().next().map(|id| (id, SimTime::ZERO))
         } else {
             self.leadership.newest()
         };
-        let judged = self.ephemerals.expired(&self.setup, t, session, leader);
+        let judged = self
+            .ephemerals
+            .expired(&self.setup, t, session, leader, reign);
         self.note(ephemerals::RULE_EXPIRY, judged);
     }
 
@@ -345,6 +349,7 @@ impl Checks {
     pub fn on_crash(&mut self, t: SimTime, id: ServerId) {
         self.on_fault(t, id, true);
         self.leadership.crashed(id);
+        self.ephemerals.serves(t, id, None);
         self.last.remove(&id);
     }
 
@@ -452,10 +457,12 @@ impl Checks {
 
     // Clients.
 
-    /// A client's connection is accepted with a session, new or known.
+    /// A client's connection is accepted with a session, new or known. The handshake was sent at
+    /// `asked`.
     pub fn session_opened(
         &mut self,
         t: SimTime,
+        asked: SimTime,
         client: ClientId,
         server: ServerId,
         session: SessionId,
@@ -466,14 +473,14 @@ impl Checks {
             let proposed = self.prefix.proposed();
             self.linear.connected(session, server, proposed);
             self.ephemerals
-                .opened(t, client, server, session, timeout_ms);
+                .opened(t, asked, client, server, session, timeout_ms);
         }
     }
 
     /// A server refuses a client's session as expired.
     pub fn session_refused(&mut self, t: SimTime, session: SessionId) {
         if self.goes_on() && self.model.is_alive(session) {
-            self.expired(t, session);
+            self.expired(t, session, None);
         }
     }
 
@@ -486,7 +493,7 @@ impl Checks {
     /// A request leaves a client. Keep the ticket for the reply.
     pub fn invoked(&mut self, t: SimTime, session: SessionId, xid: i32, op: &Rc<Op>) -> Ticket {
         if self.goes_on() {
-            self.ephemerals.sent(t, session);
+            self.ephemerals.sent(t, session, **op == Op::CloseSession);
             if op.is_write() {
                 self.linear.invoked(session, xid, op);
                 self.liveness.asked(&self.setup, t);
@@ -534,7 +541,7 @@ impl Checks {
         }
         let expired = reply.result == Err(ErrorCode::SessionExpired.code());
         if expired && self.model.is_alive(session) {
-            self.expired(t, session);
+            self.expired(t, session, None);
         }
     }
 

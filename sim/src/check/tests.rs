@@ -121,7 +121,7 @@ impl World {
         );
         world
             .checks
-            .session_opened(SimTime(1), C, ServerId(2), S, 1_000);
+            .session_opened(SimTime(1), SimTime(1), C, ServerId(2), S, 1_000);
         world
     }
 

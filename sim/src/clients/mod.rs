@@ -333,7 +333,9 @@ impl Client {
                 }
             };
             match self.link {
-                Link::Greeting { server, .. } => self.welcome(now, server, &frame, out, checks),
+                Link::Greeting { server, since } => {
+                    self.welcome(now, (server, since), &frame, out, checks);
+                }
                 Link::Up { .. } => self.frame(now, &frame, out, checks),
                 Link::Down(_) | Link::Off | Link::Dialing { .. } => return,
             }
@@ -343,7 +345,7 @@ impl Client {
     fn welcome(
         &mut self,
         now: SimTime,
-        server: ServerId,
+        (server, asked): (ServerId, SimTime),
         frame: &[u8],
         out: &mut Vec<ClientAction>,
         checks: &mut Checks,
@@ -378,7 +380,7 @@ impl Client {
         self.link = Link::Up { server };
         self.last_heard = now;
         self.last_sent = now;
-        checks.session_opened(now, self.id, server, id, welcome.timeout_ms);
+        checks.session_opened(now, asked, self.id, server, id, welcome.timeout_ms);
         self.watch_again(now, out, checks);
         if !self.is_quiet(now) {
             self.act(now, out, checks);
