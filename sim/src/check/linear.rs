@@ -174,7 +174,8 @@ impl Linear {
                     expired: None,
                 })
             }
-            (Txn::CloseSession { .. }, None) if header.cxid == 0 => {
+            // By the leader, or asked by a session that had expired meanwhile.
+            (Txn::CloseSession { .. }, None) if header.cxid == 0 || !model.is_alive(session) => {
                 let draft = model.draft_close(session, zxid);
                 Ok(Verdict {
                     draft,

@@ -197,6 +197,13 @@ fn refusals_of_the_session_are_reported_not_predicted() {
     let verdict = w.commit(3, 0, &Txn::CloseSession { paths: None }).unwrap();
     assert_eq!(verdict.expired, Some(S));
     assert!(!w.model.is_alive(S));
+    w.commit(4, 9, &Txn::CloseSession { paths: None }).unwrap();
+}
+
+#[test]
+fn an_end_that_nobody_asked_for_fires() {
+    let mut w = World::new();
+    assert!(w.commit(2, 9, &Txn::CloseSession { paths: None }).is_err());
 }
 
 #[test]

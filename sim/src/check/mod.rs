@@ -333,12 +333,16 @@ impl Checks {
         }
     }
 
+    /// Who keeps the sessions' clocks, and since when.
+    fn leader(&self) -> Option<(ServerId, SimTime)> {
+        if self.setup.servers().count() == 1 {
+            return self.setup.servers().next().map(|id| (id, SimTime::ZERO));
+        }
+        self.leadership.newest()
+    }
+
     fn expired(&mut self, t: SimTime, session: SessionId, reign: Option<Epoch>) {
-        let leader = if self.setup.servers().count() == 1 {
-            self.setup.servers().next().map(|id| (id, SimTime::ZERO))
-        } else {
-            self.leadership.newest()
-        };
+        let leader = self.leader();
         let judged = self
             .ephemerals
             .expired(&self.setup, t, session, leader, reign);
@@ -443,7 +447,8 @@ impl Checks {
         if self.first.is_none() {
             let judged = self.liveness.judge_writes(&self.setup, t);
             self.note(liveness::RULE, judged);
-            let judged = self.ephemerals.overdue(&self.setup, t, &self.model);
+            let leader = self.leader();
+            let judged = self.ephemerals.overdue(&self.setup, t, &self.model, leader);
             if let Err(evidence) = judged {
                 let rule = ephemerals::RULE_EXPIRY;
                 self.first.get_or_insert(Violation {
