@@ -13,7 +13,7 @@ pub enum Mutant {
     EpochNotPersisted,
     /// TRUNC keeps one transaction too many.
     TruncOffByOne,
-    /// The leader commits whatever proposal has a quorum, skipping older ones.
+    /// The leader tells followers of commits of one turn in the wrong order.
     CommitOutOfOrder,
     /// A watch fires after the reply that shows the change.
     WatchAfterRead,
@@ -27,7 +27,7 @@ pub enum Mutant {
     StaleLeaderServing,
     /// A snapshot claims its zxid without the effect of the last transaction.
     SnapshotWithoutLastTxn,
-    /// A follower commits on a COMMIT of an old epoch, kept across a change of leader.
+    /// A COMMIT of an old epoch, kept across a change of leader, commits the next proposal.
     CommitOfOldEpoch,
     /// NEWLEADER is acknowledged before the synchronized transactions are durable (ZOOKEEPER-4646).
     NewLeaderAckBeforeSync,

@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     /// its own. No other leader may be told so, since one that has not heard our true history could
     /// be behind it.
     pub(crate) needs_snapshot: Option<Epoch>,
+    /// Only with [`Mutant::CommitOfOldEpoch`]: a commit that came too late for its reign.
+    pub(crate) has_stale_commit: bool,
     /// `acceptedEpoch` on disk; never above `promised`.
     pub(crate) accepted: Epoch,
     /// `currentEpoch` on disk; never above `accepted`.
@@ -86,6 +88,7 @@ impl Shared {
             promised: found.accepted,
             heard_of: Epoch::default(),
             needs_snapshot: None,
+            has_stale_commit: false,
             accepted: found.accepted,
             current: found.current,
             tail: VecDeque::new(),
@@ -264,7 +267,7 @@ impl Shared {
     /// will stand for in the election.
     pub(crate) fn fast_forward(&mut self) {
         if self.config.mutants.has(Mutant::CommitOfOldEpoch) && !self.tail.is_empty() {
-            self.apply_synchronized();
+            self.has_stale_commit = true;
         }
         while let Some(entry) = self.tail.pop_front() {
             if self.apply(&entry).is_none() {

@@ -140,6 +140,12 @@ impl Broadcast {
     }
 
     pub(crate) fn take_news(&mut self) -> Vec<News> {
+        if self.mutants.has(Mutant::CommitOutOfOrder) {
+            let commits = |news: &News| matches!(news, News::Commit(_));
+            self.news
+                .chunk_by_mut(|a, b| commits(a) && commits(b))
+                .for_each(<[_]>::reverse);
+        }
         core::mem::take(&mut self.news)
     }
 
@@ -359,9 +365,6 @@ impl Broadcast {
         };
         assert_eq!(proposal.zxid, zxid, "proposals have no holes");
         proposal.acks.insert(from);
-        if self.mutants.has(Mutant::CommitOutOfOrder) && self.voters.is_quorum(&proposal.acks) {
-            self.commit_all_upto(position, sh);
-        }
         self.commit_ready(sh);
     }
 
@@ -401,12 +404,6 @@ impl Broadcast {
             self.commit_oldest(sh);
         }
         self.answer_syncs(sh);
-    }
-
-    fn commit_all_upto(&mut self, position: usize, sh: &mut Shared) {
-        for _ in 0..=position {
-            self.commit_oldest(sh);
-        }
     }
 
     fn commit_oldest(&mut self, sh: &mut Shared) {

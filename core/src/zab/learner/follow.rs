@@ -61,11 +61,17 @@ impl Learner {
         if sh.config.mutants.has(Mutant::AckBeforeSync) {
             self.ack_proposal(Persisted::forged(Logged(zxid)), sh);
         }
+        if core::mem::take(&mut sh.has_stale_commit) {
+            let _ = sh.commit_next();
+        }
     }
 
     /// Must be the oldest of what we have logged; a leader that commits something else has another
     /// history than ours, and going on would fork ours from everybody's.
     fn on_commit(&mut self, zxid: Zxid, sh: &mut Shared) {
+        if sh.config.mutants.has(Mutant::CommitOfOldEpoch) && zxid <= sh.db.applied() {
+            return;
+        }
         let expected = sh.tail.front().map(|e| e.zxid);
         if expected != Some(zxid) {
             sh.halt(Fault::CommitMismatch {
