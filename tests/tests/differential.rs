@@ -109,5 +109,5 @@ fn random_requests_get_the_same_replies() {
 #[test]
 #[ignore = "minutes long; .ci/run runs it"]
 fn many_random_requests_get_the_same_replies() {
-    against_zookeeper("differential-long", 20, 6_000);
+    against_zookeeper("differential-long", 12, 6_000);
 }
