@@ -41,6 +41,8 @@ pub(super) struct Syncing {
     /// Where the leader's history stood when it sent the mode.
     zxid: Zxid,
     loading: Loading,
+    /// The disk has begun to install a snapshot and has not heard the end of it.
+    installing: bool,
     /// Received and not given to the log, oldest first; the first `committed` are committed.
     pending: VecDeque<LogEntry>,
     committed: usize,
@@ -75,6 +77,7 @@ impl Syncing {
             mode,
             zxid,
             loading,
+            installing: false,
             pending,
             committed: 0,
         }
@@ -105,6 +108,7 @@ impl Syncing {
         sh.write_plain(WriteOp::Install(SnapshotStep::Begin { zxid }));
         let mut syncing = Self::new(epoch, "SNAP", zxid);
         syncing.loading = Loading::Body(Box::new(loader));
+        syncing.installing = true;
         syncing
     }
 
@@ -150,6 +154,7 @@ impl Syncing {
         let db = loaded.map_err(|_| misbehaved("a snapshot that contradicts itself"))?;
         let (zxid, digest) = (self.zxid, db.digest());
         sh.write_plain(WriteOp::Install(SnapshotStep::End { zxid, digest }));
+        self.installing = false;
         sh.install(db);
         Ok(reader.position())
     }
@@ -157,7 +162,7 @@ impl Syncing {
     /// The leader is lost. What has arrived of a snapshot is forgotten; the old state stands, on
     /// disk and here, until the last piece is there.
     pub(super) fn abandon(self, sh: &mut Shared) {
-        if self.is_loading() {
+        if self.installing {
             sh.write_plain(WriteOp::Install(SnapshotStep::Abandon));
         }
     }
@@ -310,5 +315,52 @@ impl Learner {
             zxid: sh.db.applied(),
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::boundary::Action;
+    use crate::config::Config;
+    use crate::ids::ServerId;
+    use crate::mutants::Mutants;
+    use crate::recovery::Recovery;
+    use crate::time::Now;
+
+    fn shared() -> Shared {
+        let config = Config {
+            me: ServerId(0),
+            members: alloc::collections::BTreeMap::new(),
+            tick: Duration::from_secs(2),
+            init_limit: 10,
+            sync_limit: 5,
+            session_timeout_min: Duration::from_secs(4),
+            session_timeout_max: Duration::from_secs(40),
+            snap_count: 100,
+            seed: 1,
+            mutants: Mutants::NONE,
+        };
+        let found = Recovery::fresh(1, Mutants::NONE).finish(Epoch(0), Epoch(0));
+        Shared::boot(config, found, Now::default())
+    }
+
+    /// Otherwise the disk would take the next transaction for a part of the snapshot.
+    #[test]
+    fn an_unreadable_snapshot_is_abandoned_on_disk() {
+        let mut sh = shared();
+        let mut syncing = Syncing::begin_snapshot(Epoch(1), Zxid(5), &mut sh);
+        assert!(syncing.load(&[0xff; 64], &mut sh).is_err());
+        syncing.abandon(&mut sh);
+        let last = sh.out.actions().last();
+        let Some(Action::Write { op, .. }) = last else {
+            panic!("{last:?}")
+        };
+        assert!(
+            matches!(op, WriteOp::Install(SnapshotStep::Abandon)),
+            "{op:?}"
+        );
     }
 }
