@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(choose(z(2, 4), z(3, 1), &log), Plan::Snap);
         assert_eq!(choose(Zxid::ZERO, z(3, 1), &log), Plan::Snap);
         assert_eq!(
-            choose(z(1, 4), z(1, 9), &CommittedLog::default().clone()),
+            choose(z(1, 4), z(1, 9), &CommittedLog::default()),
             Plan::Snap
         );
     }

@@ -17,8 +17,8 @@ use crate::snapshot::SnapshotLoader;
 use crate::wire::jute::{DecodeError, Reader};
 use crate::wire::quorum::{QuorumPacket, packet};
 use crate::wire::txn::TxnRecord;
+use crate::zab::Trouble;
 use crate::zab::leader::SNAPSHOT_SIGNATURE;
-use crate::zab::{Leave, Trouble};
 
 const fn misbehaved(rule: &'static str) -> Trouble {
     Trouble::Close(CloseReason::PeerMisbehaved(rule))
@@ -238,10 +238,6 @@ impl Learner {
                 sh.abandon_snapshot();
                 Stage::Syncing(Box::new(Syncing::begin_snapshot(epoch, zxid, sh)))
             }
-            // Pings and the like may come first.
-            packet::PING | packet::COMMIT | packet::PROPOSAL => {
-                return Err(misbehaved("transactions before the way to them"));
-            }
             _ => return Err(misbehaved("neither DIFF nor TRUNC nor SNAP")),
         };
         Ok(())
@@ -300,11 +296,11 @@ impl Learner {
         for entry in syncing.pending {
             self.log_proposal(entry, sh);
         }
-        if sh.current < epoch && !sh.config.mutants.has(Mutant::NewLeaderAckBeforeSync) {
-            return Err(Trouble::Leave(Leave(
-                "served before the epoch was recorded",
-            )));
-        }
+        let is_forged = sh.config.mutants.has(Mutant::NewLeaderAckBeforeSync);
+        assert!(
+            sh.current >= epoch || is_forged,
+            "the epoch was recorded before its ACK"
+        );
         sh.clients.start_serving(epoch.zxid());
         sh.report(Event::Synchronized {
             mode,
