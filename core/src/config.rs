@@ -2,9 +2,11 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ids::ServerId;
+use crate::limits::{CLIENT_FRAME_BYTES_MAX, REQUESTS_OUTSTANDING_MAX};
 use crate::mutants::Mutants;
 
 /// A member's part in the ensemble.
@@ -46,7 +48,70 @@ pub struct Config {
     pub snap_count: u32,
     /// Drives the few random choices of the machine (when to take a snapshot), hashing included.
     pub seed: u64,
+    pub rules: Rules,
     pub mutants: Mutants,
+}
+
+/// What clients may do and how much of it: ZooKeeper's switches, under their names in `zoo.cfg`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// `extendedTypesEnabled`: may there be TTL nodes?
+    pub extended_types: bool,
+    /// `enforceQuota`: is a write beyond a hard quota refused, or only logged?
+    pub enforce_quota: bool,
+    /// `skipACL`: everybody may do everything.
+    pub skip_acl: bool,
+    /// `DigestAuthenticationProvider.superDigest`: who proves this (`super:HASH`) may do everything.
+    pub super_digest: Option<String>,
+    /// `DigestAuthenticationProvider.enabled`: is the scheme `digest` known?
+    pub digest_auth: bool,
+    /// `enforce.auth.schemes`, if `enforce.auth.enabled`; or `sasl`, if
+    /// `sessionRequireClientSASLAuth`: only a connection that has proven one of these is answered.
+    /// Empty: everybody is.
+    pub enforced_schemes: Vec<String>,
+    /// `enableEagerACLCheck`: the server that a client is connected to refuses by its own tree what
+    /// an access list forbids, before the leader is asked.
+    pub eager_acl_check: bool,
+    /// `localSessionsEnabled`: sessions live in their server's memory only.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`: until they create an ephemeral node.
+    pub local_sessions_upgrading: bool,
+    /// `readonlymode.enabled`: a server without a quorum answers reads of clients that asked for it.
+    pub read_only_mode: bool,
+    /// `znode.container.checkIntervalMs`: time between two looks at containers and TTL nodes.
+    pub container_check_interval: Duration,
+    /// `znode.container.maxPerMinute`: most of them that are removed in a minute.
+    pub container_max_per_minute: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`: a container that never had a child goes after this
+    /// time without a change of its data; zero: never.
+    pub container_never_used: Duration,
+    /// `jute.maxbuffer`: longest frame of a client, in bytes.
+    pub frame_bytes_max: usize,
+    /// `globalOutstandingLimit`: requests in process before clients are not read any more.
+    pub outstanding_max: usize,
+}
+
+impl Default for Rules {
+    /// ZooKeeper 3.9's defaults.
+    fn default() -> Self {
+        Self {
+            extended_types: false,
+            enforce_quota: false,
+            skip_acl: false,
+            super_digest: None,
+            digest_auth: true,
+            enforced_schemes: Vec::new(),
+            eager_acl_check: false,
+            local_sessions: false,
+            local_sessions_upgrading: false,
+            read_only_mode: false,
+            container_check_interval: Duration::from_secs(60),
+            container_max_per_minute: 10_000,
+            container_never_used: Duration::ZERO,
+            frame_bytes_max: CLIENT_FRAME_BYTES_MAX,
+            outstanding_max: REQUESTS_OUTSTANDING_MAX,
+        }
+    }
 }
 
 impl Config {

@@ -18,7 +18,7 @@ const CORE: &[edges::Row] = &[
     ("time", &[]),
     ("limits", &[]),
     ("mutants", &[]),
-    ("config", &["ids", "mutants"]),
+    ("config", &["ids", "limits", "mutants"]),
     // Bytes and what they mean.
     ("wire", &["ids", "time", "limits", "config"]),
     ("path", &[]),

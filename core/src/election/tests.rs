@@ -3,7 +3,7 @@
 use alloc::vec;
 
 use super::*;
-use crate::config::{Config, LearnerType, Member};
+use crate::config::{Config, LearnerType, Member, Rules};
 use crate::ids::Zxid;
 use crate::mutants::Mutants;
 
@@ -32,6 +32,7 @@ fn config(voters: i64, observers: i64) -> Config {
         session_timeout_max: Duration::from_secs(40),
         snap_count: 100_000,
         seed: 1,
+        rules: Rules::default(),
         mutants: Mutants::NONE,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vivarium_core::boundary::{Action, Channel, Input, Outbox, SnapshotStep, Whom, WriteOp};
-use vivarium_core::config::{Config, LearnerType, Member};
+use vivarium_core::config::{Config, LearnerType, Member, Rules};
 use vivarium_core::database::Database;
 use vivarium_core::ids::{ConnId, Epoch, LinkId, ServerId, WriteSeq, Zxid};
 use vivarium_core::mutants::Mutants;
@@ -123,6 +123,7 @@ impl World {
             session_timeout_max: Duration::from_secs(10),
             snap_count: 100,
             seed: SEED,
+            rules: Rules::default(),
             mutants: Mutants::NONE,
         };
         Self {

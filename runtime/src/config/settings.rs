@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vivarium_core::boundary::FourLetterWord;
-use vivarium_core::config::{Config, LearnerType, Member};
+use vivarium_core::config::{Config, LearnerType, Member, Rules};
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
 
@@ -191,6 +191,7 @@ impl Settings {
             session_timeout_max: self.session_timeout_max,
             snap_count: self.snap_count,
             seed,
+            rules: Rules::default(),
             mutants: Mutants::default(),
         }
     }

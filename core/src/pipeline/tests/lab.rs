@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use crate::boundary::{Action, CloseReason, FourLetterWord, Outbox, Whom};
-use crate::config::Config;
+use crate::config::{Config, Rules};
 use crate::database::Database;
 use crate::ids::{ConnId, Epoch, ServerId, SessionId, Zxid};
 use crate::mutants::Mutants;
@@ -76,6 +76,7 @@ pub(super) fn config(mutants: Mutants) -> Config {
         session_timeout_max: Duration::from_secs(40),
         snap_count: 1000,
         seed: 1,
+        rules: Rules::default(),
         mutants,
     }
 }

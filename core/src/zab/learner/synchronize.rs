@@ -320,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::boundary::Action;
-    use crate::config::Config;
+    use crate::config::{Config, Rules};
     use crate::ids::ServerId;
     use crate::mutants::Mutants;
     use crate::recovery::Recovery;
@@ -337,6 +337,7 @@ mod tests {
             session_timeout_max: Duration::from_secs(40),
             snap_count: 100,
             seed: 1,
+            rules: Rules::default(),
             mutants: Mutants::NONE,
         };
         let found = Recovery::fresh(1, Mutants::NONE).finish(Epoch(0), Epoch(0));
