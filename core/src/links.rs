@@ -1,6 +1,7 @@
 //! The connections to other servers as the machine sees them: who is behind a link, what came in
 //! and is not a whole message yet, what was sent and not taken yet. Knows no message.
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -81,28 +82,38 @@ impl Links {
     }
 
     /// Bytes came in: returns everything not yet parsed, to be given back by [`Self::put_back`].
-    pub(crate) fn take_bytes(
+    /// Lent from the driver where nothing was left over; a stream may be anything from packets to
+    /// a snapshot without any frame, so cutting it is the reader's business.
+    pub(crate) fn take_bytes<'a>(
         &mut self,
         link: LinkId,
-        bytes: &[u8],
+        bytes: &'a [u8],
         now: Instant,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Cow<'a, [u8]>> {
         let link = self.links.get_mut(&link)?;
         link.heard = now;
+        if link.unparsed.is_empty() {
+            return Some(Cow::Borrowed(bytes));
+        }
         let mut all = core::mem::take(&mut link.unparsed);
         all.extend_from_slice(bytes);
-        Some(all)
+        Some(Cow::Owned(all))
     }
 
     /// What is left after parsing; nothing happens if the link was closed meanwhile.
-    pub(crate) fn put_back(&mut self, link: LinkId, mut rest: Vec<u8>, parsed: usize) {
+    pub(crate) fn put_back(&mut self, link: LinkId, all: Cow<'_, [u8]>, parsed: usize) {
         if let Some(link) = self.links.get_mut(&link) {
             assert!(
                 link.unparsed.is_empty(),
                 "bytes of one link are parsed one turn at a time"
             );
-            rest.drain(..parsed);
-            link.unparsed = rest;
+            link.unparsed = match all {
+                Cow::Borrowed(chunk) => chunk[parsed..].to_vec(),
+                Cow::Owned(mut rest) => {
+                    rest.drain(..parsed);
+                    rest
+                }
+            };
         }
     }
 
