@@ -46,11 +46,7 @@ pub(crate) fn truncate<F: Files>(
         }
         Err(e) => return Err(impossible(e.to_string())),
     };
-    let newer = found
-        .snapshots
-        .iter()
-        .chain(&found.compressed)
-        .filter(|(zxid, _)| *zxid > after);
+    let newer = found.snapshots.iter().filter(|(zxid, _)| *zxid > after);
     let newer: Vec<&String> = newer.map(|(_, name)| name).collect();
     let reached = rest.recovery.zxid();
     if !newer.is_empty() && reached < after {

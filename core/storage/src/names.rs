@@ -3,6 +3,8 @@
 
 use vivarium_core::ids::Zxid;
 
+use crate::packing::Packing;
+
 pub(crate) const ACCEPTED_EPOCH: &str = "acceptedEpoch";
 pub(crate) const CURRENT_EPOCH: &str = "currentEpoch";
 /// ZooKeeper's suffix for a file that will replace one of the epochs.
@@ -23,8 +25,9 @@ pub(crate) fn log(first: Zxid) -> String {
 }
 
 /// The snapshot of the state at `zxid`.
-pub(crate) fn snapshot(zxid: Zxid) -> String {
-    format!("{SNAPSHOT_PREFIX}{zxid:x}", zxid = zxid.0)
+pub(crate) fn snapshot(zxid: Zxid, packing: Packing) -> String {
+    let suffix = packing.suffix();
+    format!("{SNAPSHOT_PREFIX}{zxid:x}{suffix}", zxid = zxid.0)
 }
 
 pub(crate) fn parse_log(name: &str) -> Option<Zxid> {
@@ -32,16 +35,16 @@ pub(crate) fn parse_log(name: &str) -> Option<Zxid> {
 }
 
 pub(crate) fn parse_snapshot(name: &str) -> Option<Zxid> {
-    parse_hex(name.strip_prefix(SNAPSHOT_PREFIX)?)
+    let rest = name.strip_prefix(SNAPSHOT_PREFIX)?;
+    parse_hex(rest.strip_suffix(packing(name).suffix())?)
 }
 
-/// A snapshot that ZooKeeper compressed (`zookeeper.snapshot.compression.method`).
-pub(crate) fn parse_compressed_snapshot(name: &str) -> Option<Zxid> {
-    let rest = name.strip_prefix(SNAPSHOT_PREFIX)?;
-    parse_hex(
-        rest.strip_suffix(".gz")
-            .or_else(|| rest.strip_suffix(".snappy"))?,
-    )
+/// How a snapshot of this name is packed.
+pub(crate) fn packing(name: &str) -> Packing {
+    [Packing::Gzip, Packing::Snappy]
+        .into_iter()
+        .find(|packing| name.ends_with(packing.suffix()))
+        .unwrap_or_default()
 }
 
 /// What `Long.toHexString` writes: negative numbers as two's complement, which no zxid is.
@@ -59,17 +62,13 @@ mod tests {
     #[test]
     fn names_are_those_of_zookeeper() {
         assert_eq!(log(Zxid(0x1_0000_000a)), "log.10000000a");
-        assert_eq!(snapshot(Zxid::ZERO), "snapshot.0");
+        assert_eq!(snapshot(Zxid::ZERO, Packing::Plain), "snapshot.0");
+        assert_eq!(snapshot(Zxid(31), Packing::Gzip), "snapshot.1f.gz");
         assert_eq!(parse_log("log.10000000a"), Some(Zxid(0x1_0000_000a)));
         assert_eq!(parse_snapshot("snapshot.0"), Some(Zxid::ZERO));
-        assert_eq!(
-            parse_compressed_snapshot("snapshot.1f.gz"),
-            Some(Zxid(0x1f))
-        );
-        assert_eq!(
-            parse_compressed_snapshot("snapshot.1f.snappy"),
-            Some(Zxid(0x1f))
-        );
+        for name in ["snapshot.1f", "snapshot.1f.gz", "snapshot.1f.snappy"] {
+            assert_eq!(parse_snapshot(name), Some(Zxid(0x1f)), "{name}");
+        }
         for name in [
             "log.",
             "log.+1",
@@ -77,6 +76,9 @@ mod tests {
             "log",
             "log.1.bak",
             "snapshot.1.tmp",
+            "snapshot.gz",
+            "snapshot..gz",
+            "snapshot.1.gz.snappy",
             "logs.1",
         ] {
             assert_eq!(

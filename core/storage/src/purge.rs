@@ -1,5 +1,7 @@
 //! Removes snapshots and logs that recovery does not need any more.
 
+use std::collections::BTreeSet;
+
 use crate::cut::remove_all;
 use crate::error::StorageError;
 use crate::files::{Dir, Files};
@@ -9,12 +11,19 @@ use crate::snapshot::looks_finished;
 /// Keeps the newest `retain` snapshots that were written to their end (ZOOKEEPER-3231), and every
 /// log file that may hold a transaction after the oldest of them: also the one that begins at or
 /// before its zxid (ZOOKEEPER-2574). Snapshots go before the logs that they would need.
-pub(crate) fn purge<F: Files>(files: &mut F, retain: usize) -> Result<(), StorageError> {
+/// `known` remembers the finished ones from call to call: a packed one has to be unpacked to be
+/// sure.
+pub(crate) fn purge<F: Files>(
+    files: &mut F,
+    retain: usize,
+    known: &mut BTreeSet<String>,
+) -> Result<(), StorageError> {
     assert!(retain > 0, "no snapshot would be left");
     let found = inventory(files)?;
     let mut whole = Vec::new();
     for (zxid, name) in &found.snapshots {
-        if looks_finished(files, name)? {
+        if known.contains(name) || looks_finished(files, name)? {
+            known.insert(name.clone());
             whole.push(*zxid);
         }
         if whole.len() == retain {
@@ -24,11 +33,13 @@ pub(crate) fn purge<F: Files>(files: &mut F, retain: usize) -> Result<(), Storag
     let Some(oldest) = whole.last().copied().filter(|_| whole.len() == retain) else {
         return Ok(());
     };
-    let snapshots = found.snapshots.iter().chain(&found.compressed);
-    let old: Vec<&String> = snapshots
+    let old: Vec<&String> = found
+        .snapshots
+        .iter()
         .filter(|(zxid, _)| *zxid < oldest)
         .map(|(_, name)| name)
         .collect();
+    known.retain(|name| !old.contains(&name));
     remove_all(files, Dir::Snapshots, old.into_iter().rev())?;
     let keep = found
         .logs

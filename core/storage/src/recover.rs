@@ -29,8 +29,6 @@ pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
 pub(crate) struct Inventory {
     /// Newest first.
     pub(crate) snapshots: Vec<(Zxid, String)>,
-    /// Snapshots that only ZooKeeper can read, newest first.
-    pub(crate) compressed: Vec<(Zxid, String)>,
     /// Oldest first.
     pub(crate) logs: Vec<LogFile>,
 }
@@ -43,8 +41,6 @@ pub(crate) fn inventory<F: Files>(files: &F) -> Result<Inventory, StorageError> 
     {
         if let Some(zxid) = names::parse_snapshot(&name) {
             found.snapshots.push((zxid, name));
-        } else if let Some(zxid) = names::parse_compressed_snapshot(&name) {
-            found.compressed.push((zxid, name));
         }
     }
     for name in files
@@ -64,7 +60,6 @@ pub(crate) fn inventory<F: Files>(files: &F) -> Result<Inventory, StorageError> 
         }
     }
     found.snapshots.sort_unstable_by(|a, b| b.cmp(a));
-    found.compressed.sort_unstable_by(|a, b| b.cmp(a));
     found.logs.sort_unstable_by_key(|file| file.first);
     if let Some(last) = found.logs.last_mut() {
         last.is_last = true;
@@ -97,9 +92,8 @@ pub(crate) fn load<F: Files>(
     let mut found = inventory(files)?;
     if let Some(limit) = limit {
         found.snapshots.retain(|(zxid, _)| *zxid <= limit);
-        found.compressed.retain(|(zxid, _)| *zxid <= limit);
     }
-    if found.snapshots.is_empty() && found.compressed.is_empty() {
+    if found.snapshots.is_empty() {
         return load_empty(files, &found, seed, mutants);
     }
     let mut passed = Passed::default();
@@ -253,26 +247,6 @@ fn newest_snapshot<F: Files>(
             }),
         }
     }
-    let used = chosen.as_ref().map(|((zxid, _), _)| *zxid);
-    let newer = found
-        .compressed
-        .iter()
-        .filter(|(zxid, _)| used.is_none_or(|used| *zxid > used));
-    passed.damage.extend(newer.map(|(zxid, name)| {
-        Damage {
-            zxid: *zxid,
-            name: name.clone(),
-            offset: 0,
-            problem: "it is compressed, which this server does not read; let ZooKeeper write an \
-                  uncompressed one (snapshot.compression.method unset)"
-                .to_owned(),
-            is_rot: false,
-            covered: false,
-        }
-    }));
-    passed
-        .damage
-        .sort_by_key(|damage| core::cmp::Reverse(damage.zxid));
     chosen.ok_or_else(|| {
         let newest = passed
             .damage

@@ -7,6 +7,8 @@
 //! Trailer 3 (3.9): long last zxid. Older servers stop reading behind the trailer that they know;
 //! with digests switched off trailer 2 is missing.
 
+use std::io::{self, Read};
+
 use vivarium_core::database::{Database, Walked};
 use vivarium_core::ids::Zxid;
 use vivarium_core::mutants::Mutants;
@@ -16,6 +18,8 @@ use vivarium_core::wire::txn::DIGEST_VERSION;
 use crate::checksum::Running;
 use crate::error::{About, StorageError};
 use crate::files::{Dir, Files};
+use crate::names;
+use crate::packing::{Packer, Packing, is_content, unpack};
 
 const HEADER_BYTES: usize = 16;
 const MAGIC: &[u8; 4] = b"ZKSN";
@@ -28,6 +32,8 @@ const SLASH: &[u8; 5] = b"\0\0\0\x01/";
 /// zxid, version, digest as a number.
 const DIGEST_TRAILER_BYTES: u64 = 20 + SEAL_BYTES;
 const LAST_ZXID_TRAILER_BYTES: u64 = 8 + SEAL_BYTES;
+/// More than all trailers; ZooKeeper 3.6.0 wrote its digest as text.
+const TRAILERS_BYTES_MAX: usize = 256;
 
 /// Read, and when written by this crate itself walked, at once.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -45,7 +51,11 @@ pub(crate) fn header() -> [u8; HEADER_BYTES] {
 pub(crate) struct SnapshotWriter {
     tmp: &'static str,
     zxid: Zxid,
+    packing: Packing,
+    packer: Packer,
+    /// Bytes of the file.
     written: u64,
+    /// Of what was packed.
     sum: Running,
 }
 
@@ -54,11 +64,14 @@ impl SnapshotWriter {
         files: &mut F,
         tmp: &'static str,
         zxid: Zxid,
+        packing: Packing,
     ) -> Result<Self, StorageError> {
         discard(files, tmp)?;
         let mut writer = Self {
             tmp,
             zxid,
+            packing,
+            packer: Packer::new(packing),
             written: 0,
             sum: Running::new(),
         };
@@ -76,11 +89,16 @@ impl SnapshotWriter {
         files: &mut F,
         bytes: &[u8],
     ) -> Result<(), StorageError> {
-        files
-            .write_at(Dir::Snapshots, self.tmp, self.written, bytes)
-            .about("write", Dir::Snapshots, self.tmp)?;
         self.sum.add(bytes);
-        self.written += bytes.len() as u64;
+        let packed = self.packer.pack(bytes);
+        self.put(files, &packed)
+    }
+
+    fn put<F: Files>(&mut self, files: &mut F, packed: &[u8]) -> Result<(), StorageError> {
+        files
+            .write_at(Dir::Snapshots, self.tmp, self.written, packed)
+            .about("write", Dir::Snapshots, self.tmp)?;
+        self.written += packed.len() as u64;
         Ok(())
     }
 
@@ -99,6 +117,8 @@ impl SnapshotWriter {
         self.write_seal(files)?;
         self.write(files, &self.zxid.0.to_be_bytes())?;
         self.write_seal(files)?;
+        let rest = core::mem::replace(&mut self.packer, Packer::Plain).finish();
+        self.put(files, &rest)?;
         files
             .sync(Dir::Snapshots, self.tmp)
             .about("sync", Dir::Snapshots, self.tmp)
@@ -111,14 +131,16 @@ impl SnapshotWriter {
         self.write(files, &seal)
     }
 
-    /// Gives the sealed file its name.
-    pub(crate) fn publish<F: Files>(self, files: &mut F, name: &str) -> Result<(), StorageError> {
+    /// Gives the sealed file its name, which is returned.
+    pub(crate) fn publish<F: Files>(self, files: &mut F) -> Result<String, StorageError> {
+        let name = names::snapshot(self.zxid, self.packing);
         files
-            .rename(Dir::Snapshots, self.tmp, name)
+            .rename(Dir::Snapshots, self.tmp, &name)
             .about("rename", Dir::Snapshots, self.tmp)?;
         files
             .sync_dir(Dir::Snapshots)
-            .about("sync the directory of", Dir::Snapshots, name)
+            .about("sync the directory of", Dir::Snapshots, &name)?;
+        Ok(name)
     }
 }
 
@@ -139,11 +161,11 @@ pub(crate) fn discard<F: Files>(files: &mut F, tmp: &str) -> Result<(), StorageE
 pub(crate) fn write_database<F: Files>(
     files: &mut F,
     tmp: &'static str,
-    name: &str,
+    packing: Packing,
     database: &mut Database,
 ) -> Result<(), StorageError> {
     let walk = database.begin_walk();
-    let mut writer = SnapshotWriter::begin(files, tmp, database.walk_zxid(walk))?;
+    let mut writer = SnapshotWriter::begin(files, tmp, database.walk_zxid(walk), packing)?;
     let digest = database.walk_digest(walk);
     let mut block = Vec::new();
     loop {
@@ -157,7 +179,8 @@ pub(crate) fn write_database<F: Files>(
     }
     database.end_walk(walk);
     writer.seal(files, digest)?;
-    writer.publish(files, name)
+    writer.publish(files)?;
+    Ok(())
 }
 
 /// Why a snapshot can not be used.
@@ -177,7 +200,8 @@ impl Unusable {
 }
 
 /// Reads the snapshot `name` of the state at `zxid`, checks every seal and the digest. The inner
-/// error is about the content, the outer about the file system.
+/// error is about the content, the outer about the file system. Offsets are those of the unpacked
+/// bytes.
 pub(crate) fn load<F: Files>(
     files: &F,
     name: &str,
@@ -185,26 +209,25 @@ pub(crate) fn load<F: Files>(
     seed: u64,
     mutants: Mutants,
 ) -> Result<Result<Database, Unusable>, StorageError> {
-    let len = files
-        .len(Dir::Snapshots, name)
-        .about("look up", Dir::Snapshots, name)?;
     let mut reader = Reader {
-        files,
-        name,
-        len,
+        source: unpack(files, name, names::packing(name)),
+        block: Vec::new(),
         offset: 0,
         sum: Running::new(),
     };
-    let database = match reader.database(zxid, seed, mutants)? {
-        Ok(database) => database,
-        Err(unusable) => return Ok(Err(unusable)),
-    };
-    Ok(reader.trailers(zxid, &database)?.map(|()| database))
+    match reader.load(zxid, seed, mutants) {
+        Ok(database) => Ok(Ok(database)),
+        Err(Trouble::Content(unusable)) => Ok(Err(unusable)),
+        Err(Trouble::Disk(source)) => Err(source).about("read", Dir::Snapshots, name),
+    }
 }
 
 /// True if the file ends as a finished snapshot does: what ZooKeeper asks before it counts one
-/// among those to keep.
+/// among those to keep. A packed one shows it only to those who unpack it.
 pub(crate) fn looks_finished<F: Files>(files: &F, name: &str) -> Result<bool, StorageError> {
+    if names::packing(name) != Packing::Plain {
+        return unpacks(files, name);
+    }
     let len = files
         .len(Dir::Snapshots, name)
         .about("look up", Dir::Snapshots, name)?;
@@ -220,156 +243,169 @@ pub(crate) fn looks_finished<F: Files>(files: &F, name: &str) -> Result<bool, St
     Ok(n == end.len() && end == *SLASH)
 }
 
-struct Reader<'f, F> {
-    files: &'f F,
-    name: &'f str,
-    len: u64,
+/// Reads a packed file to its end, keeping nothing but that.
+fn unpacks<F: Files>(files: &F, name: &str) -> Result<bool, StorageError> {
+    let mut source = unpack(files, name, names::packing(name));
+    let mut end = Vec::new();
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        match source.read(&mut block) {
+            Ok(0) => return Ok(end.ends_with(SLASH)),
+            Ok(n) => {
+                end.extend_from_slice(&block[..n]);
+                end.drain(..end.len().saturating_sub(SLASH.len()));
+            }
+            Err(e) if is_content(&e) => return Ok(false),
+            Err(e) => return Err(e).about("read", Dir::Snapshots, name),
+        }
+    }
+}
+
+/// Why reading stopped.
+enum Trouble {
+    Content(Unusable),
+    Disk(io::Error),
+}
+
+impl From<Unusable> for Trouble {
+    fn from(unusable: Unusable) -> Self {
+        Self::Content(unusable)
+    }
+}
+
+struct Reader<'f> {
+    source: Box<dyn Read + 'f>,
+    /// Read and not consumed.
+    block: Vec<u8>,
     /// Everything before is in `sum`.
     offset: u64,
     sum: Running,
 }
 
-impl<F: Files> Reader<'_, F> {
-    /// Bytes from the offset, which stays.
-    fn peek(&self, buf: &mut [u8]) -> Result<usize, StorageError> {
-        self.files
-            .read_at(Dir::Snapshots, self.name, self.offset, buf)
-            .about("read", Dir::Snapshots, self.name)
+impl Reader<'_> {
+    fn load(&mut self, zxid: Zxid, seed: u64, mutants: Mutants) -> Result<Database, Trouble> {
+        let database = self.database(zxid, seed, mutants)?;
+        self.trailers(zxid, &database)?;
+        Ok(database)
     }
 
-    fn consume(&mut self, bytes: &[u8]) {
-        self.sum.add(bytes);
-        self.offset += bytes.len() as u64;
+    /// Reads on until so many bytes are there, or the end is.
+    fn fill(&mut self, wanted: usize) -> Result<(), Trouble> {
+        while self.block.len() < wanted {
+            let have = self.block.len();
+            self.block.resize(wanted, 0);
+            let read = self.source.read(&mut self.block[have..]);
+            self.block.truncate(have + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(self.unusable("the file ends too early").into());
+                }
+                Err(e) if is_content(&e) => {
+                    let problem = format!("can not be unpacked: {e}");
+                    return Err(self.unusable(problem).into());
+                }
+                Err(e) => return Err(Trouble::Disk(e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn unusable(&self, problem: impl Into<String>) -> Unusable {
+        Unusable::at(self.offset, problem)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.sum.add(&self.block[..n]);
+        self.block.drain(..n);
+        self.offset += n as u64;
     }
 
     /// The next bytes, all of them there.
-    fn take<const N: usize>(&mut self) -> Result<Result<[u8; N], Unusable>, StorageError> {
-        let mut bytes = [0; N];
-        if self.peek(&mut bytes)? < N {
-            return Ok(Err(Unusable::at(self.offset, "the file ends too early")));
-        }
-        self.consume(&bytes);
-        Ok(Ok(bytes))
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Trouble> {
+        self.fill(N)?;
+        let Some(bytes) = self.block.first_chunk().copied() else {
+            return Err(self.unusable("the file ends too early").into());
+        };
+        self.consume(N);
+        Ok(bytes)
     }
 
-    fn database(
-        &mut self,
-        zxid: Zxid,
-        seed: u64,
-        mutants: Mutants,
-    ) -> Result<Result<Database, Unusable>, StorageError> {
-        match self.take::<HEADER_BYTES>()? {
-            Ok(head) if head[..4] == *MAGIC && head[4..8] == VERSION.to_be_bytes() => {}
-            Ok(_) => return Ok(Err(Unusable::at(0, "the header is not that of a snapshot"))),
-            Err(unusable) => return Ok(Err(unusable)),
+    fn database(&mut self, zxid: Zxid, seed: u64, mutants: Mutants) -> Result<Database, Trouble> {
+        let head = self.take::<HEADER_BYTES>()?;
+        if head[..4] != *MAGIC || head[4..8] != VERSION.to_be_bytes() {
+            return Err(Unusable::at(0, "the header is not that of a snapshot").into());
         }
         let body = self.offset;
         let mut loader = SnapshotLoader::new(seed, mutants);
-        let mut block = vec![0; BLOCK_BYTES.min(self.len as usize)];
         while !loader.is_complete() {
-            let n = self.peek(&mut block)?;
-            if n == 0 {
-                return Ok(Err(Unusable::at(
-                    self.offset,
-                    "the file ends inside the database",
-                )));
+            self.fill(BLOCK_BYTES)?;
+            if self.block.is_empty() {
+                return Err(self.unusable("the file ends inside the database").into());
             }
-            match loader.feed(&block[..n]) {
-                Ok(used) => {
-                    self.sum.add(&block[..used]);
-                    self.offset += used as u64;
-                }
-                Err(e) => return Ok(Err(Unusable::at(body + e.offset, e.fault.to_string()))),
-            }
+            let used = loader
+                .feed(&self.block)
+                .map_err(|e| Unusable::at(body + e.offset, e.fault.to_string()))?;
+            self.consume(used);
         }
         let finished = loader.finish(zxid);
-        Ok(finished.map_err(|e| Unusable::at(body + e.offset, e.fault.to_string())))
+        Ok(finished.map_err(|e| Unusable::at(body + e.offset, e.fault.to_string()))?)
     }
 
-    fn trailers(
-        &mut self,
-        zxid: Zxid,
-        database: &Database,
-    ) -> Result<Result<(), Unusable>, StorageError> {
-        if let Err(unusable) = self.seal()? {
-            return Ok(Err(unusable));
-        }
+    fn trailers(&mut self, zxid: Zxid, database: &Database) -> Result<(), Trouble> {
+        self.seal()?;
+        self.fill(TRAILERS_BYTES_MAX)?;
         // A writer without digests leaves out trailer 2, even where it writes trailer 3.
-        let rest = self.len - self.offset;
-        if rest == 0 {
-            return Ok(Ok(()));
+        if !self.block.is_empty() && self.block.len() as u64 != LAST_ZXID_TRAILER_BYTES {
+            self.digest_trailer(zxid, database)?;
         }
-        if rest != LAST_ZXID_TRAILER_BYTES
-            && let Err(unusable) = self.digest_trailer(zxid, database)?
-        {
-            return Ok(Err(unusable));
-        }
-        if self.offset == self.len {
-            return Ok(Ok(()));
+        if self.block.is_empty() {
+            return Ok(());
         }
         // Its zxid counts for backups over HTTP only; on disk the name does.
-        if let Err(unusable) = self.take::<8>()? {
-            return Ok(Err(unusable));
+        self.take::<8>()?;
+        self.seal()?;
+        if self.block.is_empty() {
+            Ok(())
+        } else {
+            Err(self.unusable("bytes after the end").into())
         }
-        if let Err(unusable) = self.seal()? {
-            return Ok(Err(unusable));
-        }
-        let at_end = self.offset == self.len;
-        Ok(at_end
-            .then_some(())
-            .ok_or_else(|| Unusable::at(self.offset, "bytes after the end")))
     }
 
-    fn seal(&mut self) -> Result<Result<(), Unusable>, StorageError> {
+    fn seal(&mut self) -> Result<(), Trouble> {
         let at = self.offset;
         let expected = self.sum.value();
-        let seal = match self.take::<{ SEAL_BYTES as usize }>()? {
-            Ok(seal) => seal,
-            Err(unusable) => return Ok(Err(unusable)),
-        };
+        let seal = self.take::<{ SEAL_BYTES as usize }>()?;
         let stored = i64::from_be_bytes(seal[..8].try_into().expect("eight bytes"));
         if stored == expected && seal[8..] == *SLASH {
-            return Ok(Ok(()));
+            return Ok(());
         }
         let problem = format!(
             "checksum {stored:#x} is stored, the bytes before have {expected:#x}: some byte \
              before this offset has changed"
         );
-        Ok(Err(Unusable::at(at, problem)))
+        Err(Unusable::at(at, problem).into())
     }
 
     /// ZooKeeper writes the digest of the tree at the end of writing, which may be later than the
     /// snapshot's zxid; only where the two are equal it says something about this database.
-    fn digest_trailer(
-        &mut self,
-        zxid: Zxid,
-        database: &Database,
-    ) -> Result<Result<(), Unusable>, StorageError> {
+    fn digest_trailer(&mut self, zxid: Zxid, database: &Database) -> Result<(), Trouble> {
         let at = self.offset;
-        if self.len - at < DIGEST_TRAILER_BYTES {
-            return Ok(Err(Unusable::at(at, "the file ends inside the digest")));
+        if (self.block.len() as u64) < DIGEST_TRAILER_BYTES {
+            return Err(self.unusable("the file ends inside the digest").into());
         }
-        let head = match self.take::<12>()? {
-            Ok(head) => head,
-            Err(unusable) => return Ok(Err(unusable)),
-        };
+        let head = self.take::<12>()?;
         let digest_zxid = i64::from_be_bytes(head[..8].try_into().expect("eight bytes"));
         let version = i32::from_be_bytes(head[8..].try_into().expect("four bytes"));
         let digest = if version >= DIGEST_VERSION {
-            match self.take::<8>()? {
-                Ok(bytes) => Some(u64::from_be_bytes(bytes)),
-                Err(unusable) => return Ok(Err(unusable)),
-            }
+            Some(u64::from_be_bytes(self.take::<8>()?))
         } else {
             // ZooKeeper 3.6.0: the digest as text, made by another algorithm.
-            match self.skip_string()? {
-                Ok(()) => None,
-                Err(unusable) => return Ok(Err(unusable)),
-            }
+            self.skip_string()?;
+            None
         };
-        if let Err(unusable) = self.seal()? {
-            return Ok(Err(unusable));
-        }
+        self.seal()?;
         // Zxid 0 stands for "none was computed".
         let comparable = version == DIGEST_VERSION && digest_zxid == zxid.0 && zxid != Zxid::ZERO;
         match digest {
@@ -378,23 +414,18 @@ impl<F: Files> Reader<'_, F> {
                     "the digest {digest:#x} is stored, but the database in it has {:#x}",
                     database.digest()
                 );
-                Ok(Err(Unusable::at(at, problem)))
+                Err(Unusable::at(at, problem).into())
             }
-            _ => Ok(Ok(())),
+            _ => Ok(()),
         }
     }
 
-    fn skip_string(&mut self) -> Result<Result<(), Unusable>, StorageError> {
-        let len = match self.take::<4>()? {
-            Ok(len) => i32::from_be_bytes(len),
-            Err(unusable) => return Ok(Err(unusable)),
-        };
+    fn skip_string(&mut self) -> Result<(), Trouble> {
+        let len = i32::from_be_bytes(self.take::<4>()?);
         for _ in 0..len.clamp(0, 64) {
-            if let Err(unusable) = self.take::<1>()? {
-                return Ok(Err(unusable));
-            }
+            self.take::<1>()?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 //! installed snapshot first make all earlier appends stable. So a crash leaves the effect of some
 //! prefix of the writes, which reaches at least to the last sync.
 
+use std::collections::BTreeSet;
+
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::mutants::{Mutant, Mutants};
@@ -16,6 +18,7 @@ use crate::error::{About, StorageError};
 use crate::files::{Dir, Files};
 use crate::log_writer::LogWriter;
 use crate::names;
+use crate::packing::Packing;
 use crate::purge::purge;
 use crate::recover::{self, follows};
 use crate::snapshot::{self, SnapshotWriter};
@@ -28,6 +31,8 @@ pub struct Options {
     pub prealloc_bytes: u64,
     /// Snapshots kept by the purge after each new one: `autopurge.snapRetainCount`. At least 1.
     pub snap_retain: usize,
+    /// How new snapshots are packed: `snapshot.compression.method`. Any are read.
+    pub packing: Packing,
     /// For the database's hash tables.
     pub seed: u64,
     pub mutants: Mutants,
@@ -38,6 +43,7 @@ impl Default for Options {
         Self {
             prealloc_bytes: 64 << 20,
             snap_retain: 3,
+            packing: Packing::Plain,
             seed: 0,
             mutants: Mutants::NONE,
         }
@@ -65,6 +71,8 @@ pub struct Store<F> {
     /// truncation or an install still come in: they have no effect.
     background: Option<SnapshotWriter>,
     install: Option<SnapshotWriter>,
+    /// Snapshots that are known to have been written to their end.
+    whole: BTreeSet<String>,
     notes: Vec<String>,
     reload_due: bool,
     /// A write or sync failed. What is on disk is unknown, and a later sync that succeeds would
@@ -92,6 +100,7 @@ impl<F: Files> Store<F> {
             last: Zxid::ZERO,
             background: None,
             install: None,
+            whole: BTreeSet::new(),
             notes: Vec::new(),
             reload_due: false,
             failed: false,
@@ -243,9 +252,13 @@ impl<F: Files> Store<F> {
         let last = recovery.zxid();
         let mut recovered = recovery.finish(Epoch(0), Epoch(0));
         if is_fresh {
-            let name = names::snapshot(last);
-            let database = &mut recovered.database;
-            snapshot::write_database(&mut self.files, names::BACKGROUND_TMP, &name, database)?;
+            assert_eq!(recovered.database.applied(), last);
+            snapshot::write_database(
+                &mut self.files,
+                names::BACKGROUND_TMP,
+                self.options.packing,
+                &mut recovered.database,
+            )?;
         }
         let Epochs { accepted, current } = if self.options.mutants.has(Mutant::EpochNotPersisted) {
             Epochs {
@@ -320,7 +333,12 @@ impl<F: Files> Store<F> {
             SnapshotStep::Begin { zxid } => {
                 assert!(self.install.is_none(), "two installs at once");
                 self.log.sync(&mut self.files)?;
-                let writer = SnapshotWriter::begin(&mut self.files, names::INSTALL_TMP, *zxid)?;
+                let writer = SnapshotWriter::begin(
+                    &mut self.files,
+                    names::INSTALL_TMP,
+                    *zxid,
+                    self.options.packing,
+                )?;
                 self.install = Some(writer);
             }
             SnapshotStep::Chunk(bytes) => {
@@ -360,14 +378,9 @@ impl<F: Files> Store<F> {
         writer.seal(&mut self.files, digest)?;
         self.log.roll(&mut self.files)?;
         cut::drop_after(&mut self.files, zxid)?;
-        let name = names::snapshot(zxid);
-        writer.publish(&mut self.files, &name)?;
+        let name = writer.publish(&mut self.files)?;
         let found = recover::inventory(&self.files)?;
-        let snapshots = found
-            .snapshots
-            .iter()
-            .chain(&found.compressed)
-            .map(|(_, name)| name);
+        let snapshots = found.snapshots.iter().map(|(_, name)| name);
         let others = snapshots.filter(|other| **other != name);
         cut::remove_all(&mut self.files, Dir::Snapshots, others)?;
         cut::remove_all(
@@ -382,7 +395,12 @@ impl<F: Files> Store<F> {
     fn snapshot_step_unguarded(&mut self, step: &SnapshotStep) -> Result<(), StorageError> {
         match step {
             SnapshotStep::Begin { zxid } => {
-                let writer = SnapshotWriter::begin(&mut self.files, names::BACKGROUND_TMP, *zxid)?;
+                let writer = SnapshotWriter::begin(
+                    &mut self.files,
+                    names::BACKGROUND_TMP,
+                    *zxid,
+                    self.options.packing,
+                )?;
                 self.background = Some(writer);
             }
             SnapshotStep::Chunk(bytes) => {
@@ -396,10 +414,9 @@ impl<F: Files> Store<F> {
                 };
                 assert_eq!(writer.zxid(), *zxid, "a snapshot ends as it was begun");
                 writer.seal(&mut self.files, *digest)?;
-                let name = names::snapshot(*zxid);
-                writer.publish(&mut self.files, &name)?;
+                self.whole.insert(writer.publish(&mut self.files)?);
                 let retain = self.options.snap_retain;
-                if let Err(e) = purge(&mut self.files, retain) {
+                if let Err(e) = purge(&mut self.files, retain, &mut self.whole) {
                     self.notes
                         .push(format!("old files were not all removed: {e}"));
                 }

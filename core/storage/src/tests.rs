@@ -14,7 +14,7 @@ use vivarium_core::recovery::Recovery;
 use vivarium_core::time::WallMs;
 use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader, TxnRecord};
 
-use crate::{Files, Options, Performed, Store};
+use crate::{Files, Options, Packing, Performed, Store};
 
 pub(crate) const SEED: u64 = 7;
 
@@ -22,6 +22,7 @@ pub(crate) const SEED: u64 = 7;
 pub(crate) const OPTIONS: Options = Options {
     prealloc_bytes: 8192,
     snap_retain: 3,
+    packing: Packing::Plain,
     seed: SEED,
     mutants: Mutants::NONE,
 };

@@ -6,7 +6,7 @@ use vivarium_core::ids::Zxid;
 use super::{OPTIONS, append, assert_state, records, take_snapshot};
 use crate::log_format::{header, put_record};
 use crate::mem::MemFiles;
-use crate::{Dir, Files, StorageError, Store};
+use crate::{Dir, Files, Options, Packing, StorageError, Store};
 
 /// A directory with a snapshot of nothing and these log files, stable.
 fn directory(logs: &[(&str, Vec<u8>)]) -> MemFiles {
@@ -146,7 +146,7 @@ fn a_record_repeated_byte_by_byte_counts_once() {
 }
 
 #[test]
-fn a_compressed_snapshot_is_named_unless_the_logs_cover_it() {
+fn a_broken_packed_snapshot_is_named_unless_the_logs_cover_it() {
     let mut files = directory(&[("log.1", log(1, 5, &[]))]);
     files
         .write_at(Dir::Snapshots, "snapshot.3.gz", 0, b"\x1f\x8b")
@@ -158,9 +158,63 @@ fn a_compressed_snapshot_is_named_unless_the_logs_cover_it() {
         .expect("written");
     let refused = Store::open(files, OPTIONS).unwrap_err().to_string();
     assert!(
-        refused.contains("snapshot.9.snappy") && refused.contains("compressed"),
+        refused.contains("snapshot.9.snappy") && refused.contains("ends too early"),
         "{refused}"
     );
+}
+
+#[test]
+fn packed_snapshots_are_written_read_and_purged() {
+    for packing in [Packing::Gzip, Packing::Snappy] {
+        let options = Options { packing, ..OPTIONS };
+        let (mut store, _) = Store::open(MemFiles::new(), options).expect("opened");
+        let history = records(0, 1, 50);
+        for end in [10, 20, 30, 40] {
+            append(&mut store, &history[end - 10..end]);
+            take_snapshot(&mut store, &history[..end]);
+        }
+        append(&mut store, &history[40..]);
+        store.sync().expect("synced");
+        let files = store.into_files();
+        let end = packing.suffix();
+        let kept = ["14", "1e", "28"].map(|zxid| format!("snapshot.{zxid}{end}"));
+        assert_eq!(snapshots(&files), kept);
+        // Whatever the setting is now, all are read, and replaced one by one.
+        let (mut store, state) = Store::open(files, OPTIONS).expect("opened");
+        assert_state(&state.database, &history);
+        take_snapshot(&mut store, &history);
+        let names = snapshots(store.files());
+        assert_eq!(names[..2], kept[1..], "the newest three stay");
+        assert_eq!(names[2], "snapshot.32");
+    }
+}
+
+#[test]
+fn rot_in_a_packed_snapshot_stops_the_server() {
+    let options = Options {
+        packing: Packing::Gzip,
+        ..OPTIONS
+    };
+    let (mut store, _) = Store::open(MemFiles::new(), options).expect("opened");
+    let history = records(0, 1, 10);
+    append(&mut store, &history);
+    take_snapshot(&mut store, &history);
+    let mut files = store.into_files();
+    let at = files.len(Dir::Snapshots, "snapshot.a.gz").expect("there") / 2;
+    files
+        .write_at(Dir::Snapshots, "snapshot.a.gz", at, b"rot")
+        .expect("written");
+    for name in files.list(Dir::Logs).expect("listed") {
+        files.remove(Dir::Logs, &name).expect("removed");
+    }
+    let refused = Store::open(files, options).unwrap_err().to_string();
+    assert!(refused.contains("snapshot.a.gz"), "{refused}");
+}
+
+fn snapshots(files: &MemFiles) -> Vec<String> {
+    let names = files.list(Dir::Snapshots).expect("listed");
+    let is_snapshot = |name: &String| name.starts_with("snapshot.");
+    names.into_iter().filter(is_snapshot).collect()
 }
 
 #[test]
@@ -180,11 +234,7 @@ fn a_purge_counts_no_broken_snapshot() {
         append(&mut store, &history[end - 10..end]);
         take_snapshot(&mut store, &history[..end]);
     }
-    let names: Vec<_> = store.files().list(Dir::Snapshots).expect("listed");
-    let kept: Vec<_> = names
-        .iter()
-        .filter(|name| name.starts_with("snapshot."))
-        .collect();
+    let kept = snapshots(store.files());
     // Three that are whole: 10, 30 and 40. The broken one lies between.
     assert_eq!(
         kept,
