@@ -68,6 +68,8 @@ pub struct Plan {
     pub observers: i64,
     /// More lines for each `zoo.cfg`.
     pub lines: Vec<String>,
+    /// Settings that ZooKeeper reads as system properties, by their full names.
+    pub properties: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -79,6 +81,7 @@ impl Plan {
             voters,
             observers: 0,
             lines: Vec::new(),
+            properties: Vec::new(),
         }
     }
 
@@ -89,6 +92,13 @@ impl Plan {
 
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.into());
+        self
+    }
+
+    /// A setting that ZooKeeper takes from the command line and Vivarium from `zoo.cfg`, where it
+    /// goes without `zookeeper.` in front.
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.push((name.into(), value.into()));
         self
     }
 
@@ -186,7 +196,19 @@ impl Ensemble {
             text.push_str("peerType=observer\n");
         }
         for line in &self.plan.lines {
+            // Of two lines with one key ZooKeeper takes the later; here there is only that one.
+            let key = line.split_inclusive('=').next().unwrap_or_default();
+            text = text
+                .split_inclusive('\n')
+                .filter(|old| !old.starts_with(key))
+                .collect();
             let _ = writeln!(text, "{line}");
+        }
+        if member.kind.is_vivarium() {
+            for (name, value) in &self.plan.properties {
+                let key = name.strip_prefix("zookeeper.").unwrap_or(name);
+                let _ = writeln!(text, "{key}={value}");
+            }
         }
         fs::write(self.config_path(id), text).expect("target is writable");
     }
@@ -274,7 +296,15 @@ impl Ensemble {
             .append(true)
             .open(self.log_path(id));
         let log = log.expect("target is writable");
-        let mut command = self.members[&id].kind.command(&self.config_path(id));
+        let kind = self.members[&id].kind;
+        let mut command = kind.command(&self.config_path(id));
+        if !kind.is_vivarium() && !self.plan.properties.is_empty() {
+            let all = self.plan.properties.iter();
+            let options: Vec<_> = all
+                .map(|(name, value)| format!("-D{name}={value}"))
+                .collect();
+            command.env("JAVA_TOOL_OPTIONS", options.join(" "));
+        }
         command
             .current_dir(&self.members[&id].dir)
             .stdin(Stdio::null());

@@ -10,11 +10,13 @@
     reason = "these tests drive real processes in real time; nothing here is replayed"
 )]
 
+pub mod ask;
 pub mod client;
 pub mod directory;
 pub mod ensemble;
 pub mod peers;
 pub mod ports;
+pub mod probe;
 pub mod program;
 pub mod random;
 pub mod requests;
