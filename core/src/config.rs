@@ -6,7 +6,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ids::ServerId;
-use crate::limits::{CLIENT_FRAME_BYTES_MAX, REQUESTS_OUTSTANDING_MAX};
+use crate::limits::{
+    ADDRESS_CONNECTIONS_MAX, CLIENT_FRAME_BYTES_MAX, LARGE_REQUESTS_BYTES_MAX,
+    REQUESTS_OUTSTANDING_MAX,
+};
 use crate::mutants::Mutants;
 
 /// A member's part in the ensemble.
@@ -89,6 +92,73 @@ pub struct Rules {
     pub frame_bytes_max: usize,
     /// `globalOutstandingLimit`: requests in process before clients are not read any more.
     pub outstanding_max: usize,
+    /// `maxClientCnxns`: connections from one address; 0: any number.
+    pub address_connections_max: usize,
+    /// `maxCnxns`: connections of clients; 0: any number.
+    pub connections_max: usize,
+    pub throttle: Throttle,
+    /// `vivarium.memoryLimit`: bytes of the tree beyond which a write that makes it larger is
+    /// refused; 0: never. Not a key of ZooKeeper.
+    pub memory_max: u64,
+}
+
+/// How clients that ask for too much are held back or turned away. All of it is off by default, as
+/// in ZooKeeper.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Throttle {
+    /// `request_throttle_max_requests`: requests in process beyond which others wait; 0: any number.
+    pub requests_max: usize,
+    /// `request_throttle_drop_stale`: a request that waited so, and is stale when its turn comes,
+    /// ends its connection.
+    pub drop_stale: bool,
+    /// `request_stale_latency_check`: a request is stale that waited longer than its session's
+    /// timeout.
+    pub stale_latency: bool,
+    /// `throttled_op_wait_time`: a request that waited longer is answered `THROTTLEDOP`; zero:
+    /// never.
+    pub wait_max: Duration,
+    /// `connection_throttle_tokens`: handshakes that may come at once; 0: any number.
+    pub tokens: u32,
+    /// `connection_throttle_fill_time`: in this time,
+    pub fill_time: Duration,
+    /// `connection_throttle_fill_count`: this many tokens come back.
+    pub fill_count: u32,
+    /// `connection_throttle_global_session_weight`, `..._renew_...`, `..._local_...`: tokens that a
+    /// handshake takes, if `connection_throttle_weight_enabled`.
+    pub weights: Option<SessionWeights>,
+    /// `largeRequestThreshold`: a frame is large that has more bytes; 0: none is.
+    pub large_request: usize,
+    /// `largeRequestMaxBytes`: bytes of large frames in process beyond which the connection of the
+    /// next one is closed.
+    pub large_bytes_max: usize,
+}
+
+/// Tokens that handshakes take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionWeights {
+    /// To open a session of the whole ensemble.
+    pub global: u32,
+    /// To come back to a session.
+    pub renew: u32,
+    /// To open a local session.
+    pub local: u32,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            requests_max: 0,
+            drop_stale: true,
+            stale_latency: false,
+            wait_max: Duration::ZERO,
+            tokens: 0,
+            fill_time: Duration::from_millis(1),
+            fill_count: 1,
+            weights: None,
+            large_request: 0,
+            large_bytes_max: LARGE_REQUESTS_BYTES_MAX,
+        }
+    }
 }
 
 impl Default for Rules {
@@ -110,6 +180,10 @@ impl Default for Rules {
             container_never_used: Duration::ZERO,
             frame_bytes_max: CLIENT_FRAME_BYTES_MAX,
             outstanding_max: REQUESTS_OUTSTANDING_MAX,
+            address_connections_max: ADDRESS_CONNECTIONS_MAX,
+            connections_max: 0,
+            throttle: Throttle::default(),
+            memory_max: 0,
         }
     }
 }

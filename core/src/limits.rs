@@ -5,6 +5,10 @@ use core::time::Duration;
 /// Longest client frame: ZooKeeper's default `jute.maxbuffer`.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 0xf_ffff;
 
+/// The least and the most that `jute.maxbuffer` may be set to: a handshake must pass, and a few
+/// dozen of the largest frames must fit into memory, on the way to each learner, too.
+pub const CLIENT_FRAME_BYTES_SETTING: core::ops::RangeInclusive<usize> = 128..=(64 << 20);
+
 /// Longest string or buffer in a stored or replicated record: `jute.maxbuffer` plus its default
 /// `extrasize`, so that a transaction made from a legal request is always readable again.
 pub const RECORD_FIELD_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
@@ -40,6 +44,12 @@ pub const COMMITTED_LOG_BYTES_MAX: usize = 32 << 20;
 /// Requests in process on one server before clients are not read any more: ZooKeeper's
 /// `globalOutstandingLimit`.
 pub const REQUESTS_OUTSTANDING_MAX: usize = 1_000;
+
+/// Connections from one address: ZooKeeper's default `maxClientCnxns`.
+pub const ADDRESS_CONNECTIONS_MAX: usize = 60;
+
+/// Bytes of large requests in process: ZooKeeper's default `largeRequestMaxBytes`.
+pub const LARGE_REQUESTS_BYTES_MAX: usize = 100 << 20;
 
 /// Requests in process of one connection before it alone is not read: a quarter of all, so that
 /// one greedy client leaves room for others.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{self, Loaded, Settings};
+use crate::config::{self, Settings};
 use crate::driver;
 use crate::exit::Exit;
 use crate::version;
@@ -72,18 +72,18 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display) -> Exit {
 }
 
 fn serve(path: Option<&Path>) -> Exit {
-    let loaded = match path.map(config::load) {
-        None => Loaded {
-            settings: Settings::standalone(),
-            warnings: Vec::new(),
-        },
-        Some(Ok(loaded)) => loaded,
-        Some(Err(error)) => return fail(Exit::Usage, &error),
+    let loaded = match path.map_or_else(config::without_file, config::load) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(Exit::Usage, &error),
     };
     let _ = writeln!(io::stderr(), "vivarium: {}", summary(&loaded.settings));
     log_to_stderr();
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
+    }
+    let deviations = loaded.settings.deviations();
+    if !deviations.is_empty() {
+        tracing::info!("configuration: {}", deviations.join(", "));
     }
     match driver::run(loaded.settings) {
         Ok(exit) => exit,

@@ -263,18 +263,22 @@ fn configuration(s: &Settings) -> String {
     put("dataLogDir", &log.display());
     put("dataLogSize", &directory_bytes(&log));
     put("tickTime", &s.tick.as_millis());
-    put("maxClientCnxns", &s.max_client_connections);
+    put("maxClientCnxns", &s.rules.address_connections_max);
     put("minSessionTimeout", &s.session_timeout_min.as_millis());
     put("maxSessionTimeout", &s.session_timeout_max.as_millis());
     put("clientPortListenBacklog", &-1);
     put("serverId", &s.me);
-    let Some(me) = s.my_member() else { return text };
+    let Some(me) = s.my_member() else {
+        text.push_str(&deviations(s));
+        return text;
+    };
     put("initLimit", &s.init_limit);
     put("syncLimit", &s.sync_limit);
     put("electionAlg", &3);
     put("electionPort", &me.election_port);
     put("quorumPort", &me.quorum_port);
     put("peerType", &u8::from(me.kind == LearnerType::Observer));
+    text.push_str(&deviations(s));
     text.push_str("membership: \n");
     for (id, member) in &s.members {
         let role = match member.kind {
@@ -293,6 +297,11 @@ fn configuration(s: &Settings) -> String {
     }
     text.push_str("version=0");
     text
+}
+
+/// What was set otherwise than it is by default. ZooKeeper does not show it.
+fn deviations(s: &Settings) -> String {
+    s.deviations().iter().map(|d| format!("{d}\n")).collect()
 }
 
 /// Sum of the files' lengths; what can not be read counts as nothing.
@@ -498,6 +507,14 @@ mod tests {
             &Settings::standalone(),
         );
         assert!(alone.ends_with("serverId=0\n"), "{alone}");
+        let mut changed = Settings::standalone();
+        changed.rules.skip_acl = true;
+        changed.rules.connections_max = 7;
+        let changed = asked(FourLetterWord::Conf, RoleName::Standalone, &changed);
+        assert!(
+            changed.ends_with("serverId=0\nmaxCnxns=7\nskipACL=yes\n"),
+            "{changed}"
+        );
     }
 
     #[test]

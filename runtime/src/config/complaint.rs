@@ -3,25 +3,27 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::place::Place;
+
 /// A contradiction or a value that can not be used, before it is known which file it stands in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Complaint {
-    /// The line to look at, counted from 1; none when something is missing from the whole file.
-    pub line: Option<usize>,
+    /// Where to look; none when something is missing from the whole file.
+    pub place: Option<Place>,
     pub text: String,
 }
 
 impl Complaint {
-    pub fn at(line: usize, text: impl Into<String>) -> Self {
+    pub fn at(place: Place, text: impl Into<String>) -> Self {
         Self {
-            line: Some(line),
+            place: Some(place),
             text: text.into(),
         }
     }
 
     pub fn whole(text: impl Into<String>) -> Self {
         Self {
-            line: None,
+            place: None,
             text: text.into(),
         }
     }
@@ -29,8 +31,8 @@ impl Complaint {
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.text),
+        match self.place {
+            Some(place) => write!(f, "{place}: {}", self.text),
             None => write!(f, "{}", self.text),
         }
     }

@@ -14,6 +14,7 @@ pub(super) enum Treatment {
     Refused(&'static str),
 }
 
+use super::rules;
 use Treatment::{Ignored, Only, Refused, Used};
 
 const TUNING: &str = "it tunes a part that Vivarium does not have";
@@ -21,7 +22,10 @@ const TLS: &str = "TLS is not supported";
 const SASL: &str = "authentication between servers is not supported";
 const WEIGHTS: &str = "hierarchical quorums are not supported; every voter counts the same";
 
-/// Every key of ZooKeeper's static configuration that is known here, sorted.
+const BLUE: &str = "handshakes are refused when the tokens are spent, never at random before";
+
+/// Every key of ZooKeeper's static configuration that is known here, sorted; the rules for clients
+/// are in a table of their own.
 const KEYS: &[(&str, Treatment)] = &[
     ("4lw.commands.whitelist", Used),
     ("admin.enableServer", Ignored("there is no admin server")),
@@ -37,6 +41,10 @@ const KEYS: &[(&str, Treatment)] = &[
         Ignored("the last 500 transactions are kept for learners"),
     ),
     ("connectToLearnerMasterLimit", Ignored("initLimit is used")),
+    ("connection_throttle_decrease_ratio", Ignored(BLUE)),
+    ("connection_throttle_drop_decrease", Ignored(BLUE)),
+    ("connection_throttle_drop_increase", Ignored(BLUE)),
+    ("connection_throttle_freeze_time", Ignored(BLUE)),
     ("dataDir", Used),
     ("dataLogDir", Used),
     ("datadir", Used),
@@ -45,36 +53,13 @@ const KEYS: &[(&str, Treatment)] = &[
         Refused("list the servers in this file: it is read once at start"),
     ),
     ("electionAlg", Only("3", "only fast leader election exists")),
-    ("enforceQuota", Only("false", "quotas are not enforced")),
-    (
-        "extendedTypesEnabled",
-        Ignored("TTL nodes are kept as ZooKeeper stores them"),
-    ),
     (
         "forceSync",
         Ignored("every acknowledged write is synced to disk"),
     ),
     ("fsync.warningthresholdms", Ignored(TUNING)),
-    ("globalOutstandingLimit", Ignored("the limit is 1000")),
     ("initLimit", Used),
-    (
-        "jute.maxbuffer",
-        Ignored("the limit is 1048575 bytes, as ZooKeeper's default"),
-    ),
     ("leaderServes", Ignored("the leader always serves clients")),
-    (
-        "localSessionsEnabled",
-        Ignored("every session is known to the whole ensemble"),
-    ),
-    (
-        "localSessionsUpgradingEnabled",
-        Ignored("every session is known to the whole ensemble"),
-    ),
-    ("maxClientCnxns", Used),
-    (
-        "maxCnxns",
-        Ignored("only maxClientCnxns, per address, is limited"),
-    ),
     ("maxSessionTimeout", Used),
     ("metricsProvider.className", Ignored("use the word mntr")),
     ("metricsProvider.httpPort", Ignored("use the word mntr")),
@@ -102,9 +87,17 @@ const KEYS: &[(&str, Treatment)] = &[
         "reconfigEnabled",
         Ignored("the members are those of this file"),
     ),
+    (
+        "request_stale_connection_check",
+        Ignored("what waits for a closed connection is dropped with it"),
+    ),
+    (
+        "request_throttle_stall_time",
+        Ignored("a request goes on as soon as there is room"),
+    ),
+    ("request_throttler.shutdownTimeout", Ignored(TUNING)),
     ("secureClientPort", Refused(TLS)),
     ("secureClientPortAddress", Refused(TLS)),
-    ("skipACL", Only("no", "ACLs are always checked")),
     ("snapCount", Used),
     ("sslQuorum", Only("false", TLS)),
     ("standaloneEnabled", Used),
@@ -113,12 +106,33 @@ const KEYS: &[(&str, Treatment)] = &[
     ("tickTime", Used),
 ];
 
+/// The key without the prefix of its system property. ZooKeeper does not take the prefix in its
+/// file, but those who know the property's name write it there.
+pub(super) fn without_prefix(key: &str) -> Option<&str> {
+    let bare = key.strip_prefix("zookeeper.")?;
+    treatment(bare).map(|_| bare)
+}
+
+/// The key of the file that the system property `name` stands for. What is written in the file
+/// alone has none.
+pub(super) fn key_of_property(name: &str) -> Option<&str> {
+    if let Some(key) = rules::key_of_property(name) {
+        return Some(key);
+    }
+    let key = name.strip_prefix("zookeeper.")?;
+    let is_property = match treatment(key)? {
+        Used => ["4lw.commands.whitelist", "snapCount"].contains(&key),
+        Ignored(_) | Only(..) | Refused(_) => true,
+    };
+    is_property.then_some(key)
+}
+
 /// How to treat `key`; none when nobody has heard of it.
 pub(super) fn treatment(key: &str) -> Option<Treatment> {
     if let Some((_, treatment)) = KEYS.iter().find(|(known, _)| *known == key) {
         return Some(*treatment);
     }
-    if key.starts_with("server.") {
+    if key.starts_with("server.") || rules::is_rule(key) {
         return Some(Used);
     }
     if key.starts_with("group.") || key.starts_with("weight.") {
@@ -138,7 +152,9 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
     }
     KEYS.iter()
         .filter(|(_, t)| matches!(t, Used))
-        .map(|(known, _)| (distance(&lower, &known.to_lowercase()), *known))
+        .map(|(known, _)| *known)
+        .chain(rules::keys())
+        .map(|known| (distance(&lower, &known.to_lowercase()), known))
         .filter(|(d, _)| *d <= (lower.len() / 3).max(1))
         .min_by_key(|(d, known)| (*d, *known == "datadir"))
         .map(|(_, known)| known)
@@ -168,7 +184,8 @@ mod tests {
         for (typed, meant) in [
             ("ticktime", Some("tickTime")),
             ("tickTim", Some("tickTime")),
-            ("zookeeper.snapCount", Some("snapCount")),
+            ("zookeeper.snapCoun", Some("snapCount")),
+            ("zookeeper.skipAcl", Some("skipACL")),
             ("DataDir", Some("dataDir")),
             ("clientport", Some("clientPort")),
             ("maxClientConnections", None),

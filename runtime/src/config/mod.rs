@@ -4,10 +4,13 @@
 //! can be run. Nothing else in the crate reads configuration text.
 
 mod complaint;
+mod flags;
 mod keys;
 mod myid;
+mod place;
 mod properties;
 mod raw;
+mod rules;
 mod server_line;
 mod settings;
 #[cfg(test)]
@@ -17,7 +20,11 @@ use std::path::Path;
 
 use vivarium_core::ids::ServerId;
 
+use flags::Flag;
+use raw::RawConfig;
+
 pub use complaint::{Complaint, ConfigError};
+pub use place::Place;
 pub use server_line::{Endpoint, is_wildcard, unbracket};
 pub use settings::{Settings, WORDS};
 
@@ -29,7 +36,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Reads a configuration file and, in an ensemble, the `myid` file beside the data.
+/// Reads a configuration file, `-D` options in the environment variables of ZooKeeper's scripts
+/// and, in an ensemble, the `myid` file beside the data. The file wins over the options.
 ///
 /// # Errors
 /// The path, and the line where one is to blame.
@@ -38,15 +46,28 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         path: path.to_owned(),
         error,
     })?;
-    parse(&bytes, myid::read).map_err(|complaint| ConfigError::refused(path, complaint))
+    let flags = flags::read(|name| std::env::var(name).ok());
+    parse(&bytes, flags, myid::read).map_err(|complaint| ConfigError::refused(path, complaint))
+}
+
+/// What runs without a file: [`Settings::standalone`], and what the `-D` options say.
+///
+/// # Errors
+/// The option that can not be obeyed.
+pub fn without_file() -> Result<Loaded, ConfigError> {
+    let flags = flags::read(|name| std::env::var(name).ok());
+    let text = b"dataDir=./vivarium-data\nclientPort=2181\nclientPortAddress=127.0.0.1\n";
+    let unasked = |_: &Path| Err("a standalone server has no number".to_owned());
+    parse(text, flags, unasked).map_err(|c| ConfigError::refused(Path::new("(no file)"), c))
 }
 
 fn parse(
     bytes: &[u8],
+    flags: Vec<Flag>,
     my_id: impl FnOnce(&Path) -> Result<ServerId, String>,
 ) -> Result<Loaded, Complaint> {
     let mut warnings = Vec::new();
-    let raw = raw::RawConfig::read(&properties::parse(bytes), &mut warnings)?;
+    let raw = RawConfig::read(properties::parse(bytes), flags, &mut warnings)?;
     let settings = Settings::check(&raw, my_id, &mut warnings)?;
     Ok(Loaded { settings, warnings })
 }

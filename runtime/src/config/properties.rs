@@ -1,11 +1,13 @@
 //! Java's properties format, as far as configuration files use it: keys and values with their line
 //! numbers. Knows nothing of what a key means.
 
+use super::place::Place;
+
 /// One `key = value` of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Property {
-    /// Where it starts, counted from 1.
-    pub line: usize,
+    /// Where it starts.
+    pub place: Place,
     pub key: String,
     /// Without surrounding blanks, as ZooKeeper trims it too.
     pub value: String,
@@ -40,7 +42,7 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Property> {
         }
         let (key, value) = split(&logical);
         found.push(Property {
-            line: index + 1,
+            place: Place::Line(index + 1),
             key,
             value: value.trim().to_owned(),
         });
@@ -100,10 +102,10 @@ fn unescape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn pairs(text: &str) -> Vec<(usize, String, String)> {
+    fn pairs(text: &str) -> Vec<(Place, String, String)> {
         parse(text.as_bytes())
             .into_iter()
-            .map(|p| (p.line, p.key, p.value))
+            .map(|p| (p.place, p.key, p.value))
             .collect()
     }
 
@@ -142,7 +144,10 @@ mod tests {
         let text = "# head\na=1\\\n   2\n\nb=3\n";
         assert_eq!(
             pairs(text),
-            [(2, "a".into(), "12".into()), (5, "b".into(), "3".into())] as [(_, String, String); 2]
+            [
+                (Place::Line(2), "a".into(), "12".into()),
+                (Place::Line(5), "b".into(), "3".into())
+            ] as [(_, String, String); 2]
         );
         // An even number of backslashes is text, not a continuation.
         assert_eq!(pairs("a=x\\\\\nb=y").len(), 2);

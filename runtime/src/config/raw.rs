@@ -8,14 +8,17 @@ use vivarium_core::config::LearnerType;
 use vivarium_core::ids::ServerId;
 
 use super::complaint::Complaint;
+use super::flags::Flag;
 use super::keys::{self, Treatment};
+use super::place::Place;
 use super::properties::Property;
+use super::rules::{self, Draft};
 use super::server_line::{self, ServerLine};
 
-/// A value and its line.
+/// A value and where it was given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Lined<T> {
-    pub line: usize,
+    pub place: Place,
     pub value: T,
 }
 
@@ -29,7 +32,6 @@ pub(super) struct RawConfig {
     pub data_log_dir: Option<Lined<PathBuf>>,
     pub client_port: Option<Lined<u16>>,
     pub client_port_address: Option<Lined<String>>,
-    pub max_client_connections: Option<Lined<u32>>,
     /// -1 asks for the default.
     pub min_session_timeout: Option<Lined<i64>>,
     pub max_session_timeout: Option<Lined<i64>>,
@@ -40,30 +42,44 @@ pub(super) struct RawConfig {
     pub standalone_enabled: Option<Lined<bool>>,
     pub listen_on_all: Option<Lined<bool>>,
     pub servers: BTreeMap<ServerId, Lined<ServerLine>>,
+    pub rules: Draft,
 }
 
 impl RawConfig {
-    /// Types every property; what is odd but usable goes to `warnings`.
+    /// Types every property; what is odd but usable goes to `warnings`. The file wins over flags.
     ///
     /// # Errors
     /// The first value that can not be used, with its line.
     pub(super) fn read(
-        properties: &[Property],
+        mut properties: Vec<Property>,
+        flags: Vec<Flag>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, Complaint> {
         let mut raw = Self::default();
+        for property in &mut properties {
+            strip_prefix(property, warnings);
+        }
+        for flag in flags {
+            if let Some(p) = property_of(flag, warnings)
+                && !properties.iter().any(|other| other.key == p.key)
+                && admit(&p, warnings)?
+            {
+                raw.take(&p, true, warnings)
+                    .map_err(|text| Complaint::at(p.place, text))?;
+            }
+        }
         let mut seen: BTreeMap<&str, &Property> = BTreeMap::new();
-        for property in properties {
+        for property in &properties {
             if let Some(before) = seen.insert(&property.key, property) {
                 repeated(before, property, warnings)?;
             }
         }
         // A value that a later line replaces is read as well: what is wrong there was meant too.
         let has_data_dir = seen.contains_key("dataDir");
-        for property in properties {
+        for property in &properties {
             if admit(property, warnings)? {
                 raw.take(property, has_data_dir, warnings)
-                    .map_err(|text| Complaint::at(property.line, text))?;
+                    .map_err(|text| Complaint::at(property.place, text))?;
             }
         }
         Ok(raw)
@@ -85,7 +101,7 @@ impl RawConfig {
             "clientPort" => {
                 let value = server_line::port(&p.value, "clientPort")?;
                 self.client_port = Some(Lined {
-                    line: p.line,
+                    place: p.place,
                     value,
                 });
             }
@@ -95,24 +111,23 @@ impl RawConfig {
                     return Err("clientPortAddress is empty".into());
                 }
                 self.client_port_address = Some(Lined {
-                    line: p.line,
+                    place: p.place,
                     value,
                 });
             }
-            "maxClientCnxns" => self.max_client_connections = Some(number(p)?),
             "minSessionTimeout" => self.min_session_timeout = Some(number(p)?),
             "maxSessionTimeout" => self.max_session_timeout = Some(number(p)?),
             "peerType" => {
                 let value = server_line::parse_role(&p.value)?;
                 self.peer_type = Some(Lined {
-                    line: p.line,
+                    place: p.place,
                     value,
                 });
             }
             "snapCount" => self.snap_count = Some(number(p)?),
             "4lw.commands.whitelist" => {
                 self.whitelist = Some(Lined {
-                    line: p.line,
+                    place: p.place,
                     value: p.value.clone(),
                 });
             }
@@ -120,6 +135,7 @@ impl RawConfig {
             "quorumListenOnAllIPs" => self.listen_on_all = Some(boolean(p)?),
             "autopurge.snapRetainCount" => self.snap_retain = Some(number(p)?),
             "autopurge.purgeInterval" => purge_interval(p, warnings)?,
+            key if rules::is_rule(key) => self.rules.take(key, &p.value, p.place)?,
             key => {
                 let id = key
                     .strip_prefix("server.")
@@ -138,15 +154,15 @@ impl RawConfig {
     ) -> Result<(), String> {
         if has_data_dir {
             warnings.push(format!(
-                "line {}: datadir is not a key of ZooKeeper, and dataDir is given too: ignored",
-                p.line
+                "{}: datadir is not a key of ZooKeeper, and dataDir is given too: ignored",
+                p.place
             ));
             return Ok(());
         }
         warnings.push(format!(
-            "line {}: THE KEY IS dataDir, NOT datadir. It is taken as dataDir here; \
+            "{}: THE KEY IS dataDir, NOT datadir. It is taken as dataDir here; \
              ZooKeeper itself would refuse to start. Correct the file.",
-            p.line
+            p.place
         ));
         self.data_dir = Some(path(p)?);
         Ok(())
@@ -161,15 +177,12 @@ impl RawConfig {
         if let Some(twin) = self.servers.insert(
             id,
             Lined {
-                line: p.line,
+                place: p.place,
                 value,
             },
         ) {
             // `server.1` and `server.01` are one server under two keys.
-            return Err(format!(
-                "server {id} was already given at line {}",
-                twin.line
-            ));
+            return Err(format!("server {id} was already given at {}", twin.place));
         }
         Ok(())
     }
@@ -184,27 +197,57 @@ fn repeated(
 ) -> Result<(), Complaint> {
     if now.key.starts_with("server.") && before.value != now.value {
         return Err(Complaint::at(
-            now.line,
+            now.place,
             format!(
-                "{} is already `{}` at line {}: two servers can not share a number",
-                now.key, before.value, before.line
+                "{} is already `{}` at {}: two servers can not share a number",
+                now.key, before.value, before.place
             ),
         ));
     }
+    let value = if rules::is_secret(&now.key) {
+        "the later value".to_owned()
+    } else {
+        format!("`{}`", now.value)
+    };
     warnings.push(format!(
-        "line {}: {} was already given at line {}; `{}` is used",
-        now.line, now.key, before.line, now.value
+        "{}: {} was already given at {}; {value} is used",
+        now.place, now.key, before.place
     ));
     Ok(())
 }
 
+/// Takes `zookeeper.K` for `K`.
+fn strip_prefix(p: &mut Property, warnings: &mut Vec<String>) {
+    let Some(key) = keys::without_prefix(&p.key).map(str::to_owned) else {
+        return;
+    };
+    warnings.push(format!(
+        "{}: {} is taken as {key}; ZooKeeper itself would not read it with the prefix",
+        p.place, p.key
+    ));
+    p.key = key;
+}
+
+/// What a `-D` option says, as if it stood in the file.
+fn property_of(flag: Flag, warnings: &mut Vec<String>) -> Option<Property> {
+    let Flag { place, name, value } = flag;
+    let Some(key) = keys::key_of_property(&name).map(str::to_owned) else {
+        // Others are for Java itself.
+        if name.starts_with("zookeeper.") {
+            warnings.push(format!("{place}: unknown option -D{name}, ignored"));
+        }
+        return None;
+    };
+    Some(Property { place, key, value })
+}
+
 /// Is the key to be read?
 fn admit(p: &Property, warnings: &mut Vec<String>) -> Result<bool, Complaint> {
-    let (line, key) = (p.line, &p.key);
+    let (place, key) = (p.place, &p.key);
     match keys::treatment(key) {
         Some(Treatment::Used) => return Ok(true),
         Some(Treatment::Ignored(why)) => {
-            warnings.push(format!("line {line}: {key} has no effect: {why}"));
+            warnings.push(format!("{place}: {key} has no effect: {why}"));
         }
         Some(Treatment::Only(value, why)) => {
             let same = match value {
@@ -213,20 +256,20 @@ fn admit(p: &Property, warnings: &mut Vec<String>) -> Result<bool, Complaint> {
             };
             if !same {
                 let text = format!("{key}={} can not be obeyed: {why}", p.value);
-                return Err(Complaint::at(line, text));
+                return Err(Complaint::at(place, text));
             }
         }
         Some(Treatment::Refused(why)) => {
             return Err(Complaint::at(
-                line,
+                place,
                 format!("{key} can not be obeyed: {why}"),
             ));
         }
         None => warnings.push(match keys::nearest(key) {
             Some(meant) => {
-                format!("line {line}: unknown key {key}, ignored; did you mean {meant}?")
+                format!("{place}: unknown key {key}, ignored; did you mean {meant}?")
             }
-            None => format!("line {line}: unknown key {key}, ignored"),
+            None => format!("{place}: unknown key {key}, ignored"),
         }),
     }
     Ok(false)
@@ -235,7 +278,7 @@ fn admit(p: &Property, warnings: &mut Vec<String>) -> Result<bool, Complaint> {
 fn number<T: std::str::FromStr>(p: &Property) -> Result<Lined<T>, String> {
     match p.value.parse() {
         Ok(value) => Ok(Lined {
-            line: p.line,
+            place: p.place,
             value,
         }),
         Err(_) if p.value.parse::<i128>().is_ok() => {
@@ -248,11 +291,11 @@ fn number<T: std::str::FromStr>(p: &Property) -> Result<Lined<T>, String> {
 fn boolean(p: &Property) -> Result<Lined<bool>, String> {
     match p.value.to_ascii_lowercase().as_str() {
         "true" => Ok(Lined {
-            line: p.line,
+            place: p.place,
             value: true,
         }),
         "false" => Ok(Lined {
-            line: p.line,
+            place: p.place,
             value: false,
         }),
         _ => Err(format!(
@@ -267,7 +310,7 @@ fn path(p: &Property) -> Result<Lined<PathBuf>, String> {
         return Err(format!("{} is empty", p.key));
     }
     Ok(Lined {
-        line: p.line,
+        place: p.place,
         value: PathBuf::from(&p.value),
     })
 }
@@ -280,8 +323,8 @@ fn purge_interval(p: &Property, warnings: &mut Vec<String>) -> Result<(), String
     };
     if interval > 0 {
         warnings.push(format!(
-            "line {}: {} has no effect: old files are removed after each snapshot",
-            p.line, p.key
+            "{}: {} has no effect: old files are removed after each snapshot",
+            p.place, p.key
         ));
     }
     Ok(())

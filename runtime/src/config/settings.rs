@@ -11,12 +11,13 @@ use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
 
 use super::complaint::Complaint;
+use super::place::Place;
 use super::raw::{Lined, RawConfig};
+use super::rules;
 use super::server_line::{Endpoint, ServerLine, is_wildcard, unbracket};
 
 /// ZooKeeper's defaults.
 const TICK_MS_DEFAULT: u64 = 3_000;
-const MAX_CLIENT_CONNECTIONS_DEFAULT: u32 = 60;
 const SNAP_COUNT_DEFAULT: u32 = 100_000;
 /// And its least: fewer are raised to it.
 const SNAP_RETAIN_DEFAULT: u32 = 3;
@@ -53,12 +54,12 @@ pub struct Settings {
     /// Transaction logs; often the same.
     pub log_dir: PathBuf,
     pub client: Endpoint,
-    /// Per address; 0 is without limit.
-    pub max_client_connections: u32,
     /// Bind the ports between servers on every address instead of the own line's.
     pub listen_on_all: bool,
     /// Words that are answered.
     pub words: Vec<&'static str>,
+    /// What clients may do, and how much.
+    pub rules: Rules,
 }
 
 impl Settings {
@@ -81,9 +82,9 @@ impl Settings {
                 host: "127.0.0.1".into(),
                 port: 2181,
             },
-            max_client_connections: MAX_CLIENT_CONNECTIONS_DEFAULT,
             listen_on_all: false,
             words: WORDS.iter().map(|(name, _)| *name).collect(),
+            rules: Rules::default(),
         }
     }
 
@@ -149,12 +150,9 @@ impl Settings {
             data_dir,
             log_dir,
             client: client_endpoint(raw, mine)?,
-            max_client_connections: raw
-                .max_client_connections
-                .as_ref()
-                .map_or(MAX_CLIENT_CONNECTIONS_DEFAULT, |l| l.value),
             listen_on_all: raw.listen_on_all.as_ref().is_some_and(|l| l.value),
             words: words(raw, warnings),
+            rules: raw.rules.finish()?,
         })
     }
 
@@ -175,6 +173,11 @@ impl Settings {
         }
     }
 
+    /// The rules that were set, as `key=value`, under the names that they have in the file.
+    pub fn deviations(&self) -> Vec<String> {
+        rules::deviations(&self.rules)
+    }
+
     pub fn answers(&self, word: &str) -> bool {
         self.words.contains(&word)
     }
@@ -191,7 +194,7 @@ impl Settings {
             session_timeout_max: self.session_timeout_max,
             snap_count: self.snap_count,
             seed,
-            rules: Rules::default(),
+            rules: self.rules.clone(),
             mutants: Mutants::default(),
         }
     }
@@ -200,13 +203,13 @@ impl Settings {
 fn tick(raw: &RawConfig) -> Result<Duration, Complaint> {
     match &raw.tick_time {
         None => Ok(Duration::from_millis(TICK_MS_DEFAULT)),
-        Some(Lined { line, value: 0 }) => Err(Complaint::at(
-            *line,
+        Some(Lined { place, value: 0 }) => Err(Complaint::at(
+            *place,
             "tickTime must be at least 1 millisecond",
         )),
         // Session timeouts travel as 32 bit milliseconds, and the largest is 20 ticks.
-        Some(Lined { line, value }) if *value > i32::MAX as u64 / 20 => Err(Complaint::at(
-            *line,
+        Some(Lined { place, value }) if *value > i32::MAX as u64 / 20 => Err(Complaint::at(
+            *place,
             format!("tickTime {value} is too long (milliseconds)"),
         )),
         Some(Lined { value, .. }) => Ok(Duration::from_millis(*value)),
@@ -216,10 +219,10 @@ fn tick(raw: &RawConfig) -> Result<Duration, Complaint> {
 fn session_timeouts(raw: &RawConfig, tick: Duration) -> Result<(Duration, Duration), Complaint> {
     let read = |given: &Option<Lined<i64>>, key: &str, default: Duration| match given {
         None | Some(Lined { value: -1, .. }) => Ok(default),
-        Some(Lined { line, value }) => match i32::try_from(*value) {
+        Some(Lined { place, value }) => match i32::try_from(*value) {
             Ok(ms) if ms > 0 => Ok(Duration::from_millis(ms as u64)),
             _ => Err(Complaint::at(
-                *line,
+                *place,
                 format!("{key} {value} is out of range"),
             )),
         },
@@ -227,17 +230,16 @@ fn session_timeouts(raw: &RawConfig, tick: Duration) -> Result<(Duration, Durati
     let min = read(&raw.min_session_timeout, "minSessionTimeout", 2 * tick)?;
     let max = read(&raw.max_session_timeout, "maxSessionTimeout", 20 * tick)?;
     if min > max {
-        let line = |l: &Option<Lined<i64>>| l.as_ref().map_or(0, |l| l.line);
-        let line = line(&raw.min_session_timeout).max(line(&raw.max_session_timeout));
-        return Err(Complaint::at(
-            line,
-            format!(
+        let place = |l: &Option<Lined<i64>>| l.as_ref().map(|l| l.place);
+        return Err(Complaint {
+            place: place(&raw.min_session_timeout).max(place(&raw.max_session_timeout)),
+            text: format!(
                 "minSessionTimeout ({} ms) is longer than maxSessionTimeout ({} ms); \
                  unset, they are 2 and 20 times tickTime",
                 min.as_millis(),
                 max.as_millis()
             ),
-        ));
+        });
     }
     Ok((min, max))
 }
@@ -247,8 +249,8 @@ fn limit(given: &Option<Lined<u32>>, key: &str, usual: u32) -> Result<u32, Compl
         None => Err(Complaint::whole(format!(
             "{key} is not set; an ensemble needs it (in ticks, {usual} is usual)"
         ))),
-        Some(Lined { line, value: 0 }) => Err(Complaint::at(
-            *line,
+        Some(Lined { place, value: 0 }) => Err(Complaint::at(
+            *place,
             format!("{key} must be at least 1 tick"),
         )),
         Some(Lined { value, .. }) => Ok(*value),
@@ -260,12 +262,12 @@ fn distributed(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<bool, Comp
     let is_voter = |l: &&Lined<ServerLine>| l.value.member.kind == LearnerType::Participant;
     let voters = raw.servers.values().filter(is_voter).count();
     let observers = raw.servers.len() - voters;
-    let first = raw.servers.values().map(|l| l.line).min();
+    let first = raw.servers.values().map(|l| l.place).min();
     let standalone_enabled = raw.standalone_enabled.as_ref().is_none_or(|l| l.value);
     if voters == 0 && observers > 0 {
         let text = "all servers are observers; at least one must be a participant";
         return Err(Complaint {
-            line: first,
+            place: first,
             text: text.into(),
         });
     }
@@ -273,7 +275,7 @@ fn distributed(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<bool, Comp
         let text = "one participant with observers is no ensemble; \
                     set standaloneEnabled=false to run it as one";
         return Err(Complaint {
-            line: first,
+            place: first,
             text: text.into(),
         });
     }
@@ -291,27 +293,27 @@ fn distributed(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<bool, Comp
 
 /// Two servers can not listen on one address.
 fn check_members(raw: &RawConfig, warnings: &mut Vec<String>) -> Result<(), Complaint> {
-    let mut taken: BTreeMap<(String, u16), (ServerId, usize)> = BTreeMap::new();
-    for (id, Lined { line, value }) in &raw.servers {
+    let mut taken: BTreeMap<(String, u16), (ServerId, Place)> = BTreeMap::new();
+    for (id, Lined { place, value }) in &raw.servers {
         let member = &value.member;
         for port in [member.quorum_port, member.election_port] {
             let key = (member.host.to_ascii_lowercase(), port);
-            let Some((other, there)) = taken.insert(key, (*id, *line)) else {
+            let Some((other, there)) = taken.insert(key, (*id, *place)) else {
                 continue;
             };
-            let (line, text) = (
-                (*line).max(there),
+            let (place, text) = (
+                (*place).max(there),
                 format!(
-                    "server.{id} and server.{other} (line {}) both use {}:{port}",
-                    (*line).min(there),
+                    "server.{id} and server.{other} ({}) both use {}:{port}",
+                    (*place).min(there),
                     member.host
                 ),
             );
-            return Err(Complaint::at(line, text));
+            return Err(Complaint::at(place, text));
         }
         if id.0 > 255 {
             warnings.push(format!(
-                "line {line}: server.{id} is above 255: its session ids are not told apart from \
+                "{place}: server.{id} is above 255: its session ids are not told apart from \
                  those of server {}",
                 id.0 & 0xff
             ));
@@ -332,20 +334,20 @@ fn check_me(raw: &RawConfig, me: ServerId, warnings: &mut Vec<String>) -> Result
             known.join(", ")
         )));
     };
-    for (id, Lined { line, value }) in &raw.servers {
+    for (id, Lined { place, value }) in &raw.servers {
         if *id != me && is_wildcard(&value.member.host) {
             warnings.push(format!(
-                "line {line}: {} is no address of server.{id} that this server could reach",
+                "{place}: {} is no address of server.{id} that this server could reach",
                 value.member.host
             ));
         }
     }
-    if let Some(Lined { line, value }) = &raw.peer_type
+    if let Some(Lined { place, value }) = &raw.peer_type
         && *value != mine.value.member.kind
     {
         warnings.push(format!(
-            "line {line}: peerType differs from line {}, which is obeyed ({:?})",
-            mine.line, mine.value.member.kind
+            "{place}: peerType differs from {}, which is obeyed ({:?})",
+            mine.place, mine.value.member.kind
         ));
     }
     Ok(())
@@ -356,15 +358,15 @@ fn client_endpoint(
     raw: &RawConfig,
     mine: Option<&Lined<ServerLine>>,
 ) -> Result<Endpoint, Complaint> {
-    let part = mine.and_then(|l| l.value.client.as_ref().map(|client| (l.line, client)));
+    let part = mine.and_then(|l| l.value.client.as_ref().map(|client| (l.place, client)));
     let address = raw.client_port_address.as_ref();
     if let (None, None, Some(address)) = (&raw.client_port, part, address) {
         return Err(Complaint::at(
-            address.line,
+            address.place,
             "clientPortAddress is set, but not clientPort",
         ));
     }
-    let Some((line, client)) = part else {
+    let Some((place, client)) = part else {
         let Some(port) = &raw.client_port else {
             return Err(Complaint::whole("clientPort is not set; 2181 is usual"));
         };
@@ -378,10 +380,10 @@ fn client_endpoint(
         && port.value != client.port
     {
         return Err(Complaint::at(
-            line.max(port.line),
+            place.max(port.place),
             format!(
-                "clientPort is {} (line {}), but the own server line says {} (line {line})",
-                port.value, port.line, client.port
+                "clientPort is {} ({}), but the own server line says {} ({place})",
+                port.value, port.place, client.port
             ),
         ));
     }
@@ -391,10 +393,10 @@ fn client_endpoint(
             port: client.port,
         }),
         Some(a) if !is_wildcard(&a.value) && a.value != client.host => Err(Complaint::at(
-            line.max(a.line),
+            place.max(a.place),
             format!(
-                "clientPortAddress is {} (line {}), but the own server line says {} (line {line})",
-                a.value, a.line, client.host
+                "clientPortAddress is {} ({}), but the own server line says {} ({place})",
+                a.value, a.place, client.host
             ),
         )),
         _ => Ok(client.clone()),
@@ -405,7 +407,7 @@ fn client_endpoint(
 /// others, and none of the six tells what `srvr` does not.
 fn words(raw: &RawConfig, warnings: &mut Vec<String>) -> Vec<&'static str> {
     let all = || WORDS.iter().map(|(name, _)| *name);
-    let Some(Lined { line, value }) = &raw.whitelist else {
+    let Some(Lined { place, value }) = &raw.whitelist else {
         return all().collect();
     };
     let asked: Vec<&str> = value
@@ -418,7 +420,7 @@ fn words(raw: &RawConfig, warnings: &mut Vec<String>) -> Vec<&'static str> {
     }
     for word in &asked {
         if !all().any(|known| known == *word) {
-            warnings.push(format!("line {line}: the word {word} is not answered here"));
+            warnings.push(format!("{place}: the word {word} is not answered here"));
         }
     }
     all().filter(|known| asked.contains(known)).collect()

@@ -9,11 +9,12 @@ const THREE: &str = "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=/d\nclien
                      server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n";
 
 fn loaded(text: &str) -> Loaded {
-    parse(text.as_bytes(), |_| Ok(ServerId(2))).unwrap_or_else(|c| panic!("{text}: {c}"))
+    parse(text.as_bytes(), Vec::new(), |_| Ok(ServerId(2)))
+        .unwrap_or_else(|c| panic!("{text}: {c}"))
 }
 
 fn refused(text: &str) -> String {
-    let found = parse(text.as_bytes(), |_| Ok(ServerId(2)));
+    let found = parse(text.as_bytes(), Vec::new(), |_| Ok(ServerId(2)));
     found
         .map(|l| format!("accepted: {l:?}"))
         .unwrap_or_else(|c| c.to_string())
@@ -34,7 +35,10 @@ fn standalone_defaults() {
     assert_eq!(s.tick, Duration::from_secs(3));
     assert_eq!(s.session_timeout_min, Duration::from_secs(6));
     assert_eq!(s.session_timeout_max, Duration::from_secs(60));
-    assert_eq!((s.max_client_connections, s.snap_count), (60, 100_000));
+    assert_eq!(
+        (s.rules.address_connections_max, s.snap_count),
+        (60, 100_000)
+    );
     assert_eq!(
         s.client,
         Endpoint {
@@ -44,6 +48,18 @@ fn standalone_defaults() {
     );
     assert_eq!(s.log_dir, s.data_dir);
     assert_eq!(warnings, [] as [&str; 0]);
+}
+
+#[test]
+fn without_a_file_a_server_serves_this_machine() {
+    let found = super::without_file().expect("usable");
+    // Options in the environment of the tests would be obeyed as well.
+    let rules = found.settings.rules.clone();
+    let expected = super::Settings {
+        rules,
+        ..super::Settings::standalone()
+    };
+    assert_eq!(found.settings, expected);
 }
 
 #[test]
@@ -133,7 +149,7 @@ fn refusals_name_the_line() {
         ),
         (
             &format!("{plain}maxClientCnxns=-1\n"),
-            "line 3: maxClientCnxns: -1 is out of range",
+            "line 3: maxClientCnxns: `-1` is not a whole number from 0 to 2147483647",
         ),
         (
             &format!("{plain}\n# x\nclientPort=99999\n"),
@@ -221,7 +237,7 @@ fn refusals_name_the_line() {
 
 #[test]
 fn the_error_of_myid_is_passed_on() {
-    let found = parse(THREE.as_bytes(), |dir| {
+    let found = parse(THREE.as_bytes(), Vec::new(), |dir| {
         Err(format!("{}/myid is odd", dir.display()))
     });
     assert_eq!(found.expect_err("no id").to_string(), "/d/myid is odd");

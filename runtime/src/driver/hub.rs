@@ -120,7 +120,7 @@ pub(super) struct Hub {
     /// Closed connections whose last bytes are still leaving.
     pub(super) lingering: Cell<usize>,
     /// Open client connections of each address.
-    per_address: RefCell<BTreeMap<IpAddr, u32>>,
+    per_address: RefCell<BTreeMap<IpAddr, usize>>,
 }
 
 /// A reader's memory between two reads.
@@ -190,7 +190,7 @@ impl Hub {
     }
 
     /// Counts a connection of `address` unless it has `max` already (0: no limit).
-    pub(super) fn admit(&self, address: IpAddr, max: u32) -> bool {
+    pub(super) fn admit(&self, address: IpAddr, max: usize) -> bool {
         let mut per_address = self.per_address.borrow_mut();
         let count = per_address.entry(address).or_insert(0);
         if max > 0 && *count >= max {

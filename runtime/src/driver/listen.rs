@@ -137,7 +137,7 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Accepts for ever.
-pub(super) async fn accept(hub: Rc<Hub>, socket: TcpSocket, purpose: Purpose, max: u32) {
+pub(super) async fn accept(hub: Rc<Hub>, socket: TcpSocket, purpose: Purpose, max: usize) {
     let listener = match socket.listen(BACKLOG) {
         Ok(listener) => listener,
         Err(error) => {

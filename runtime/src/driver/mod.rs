@@ -155,7 +155,7 @@ fn drive<M: Machine + 'static>(
     let local = LocalSet::new();
     local.block_on(runtime, async {
         watch_signals(&hub).map_err(StartError::System)?;
-        let max = settings.max_client_connections;
+        let max = settings.rules.address_connections_max;
         for (socket, purpose) in bound {
             spawn_local(listen::accept(hub.clone(), socket, purpose, max));
         }

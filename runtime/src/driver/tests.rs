@@ -211,7 +211,7 @@ struct Running {
 
 impl Running {
     /// `peer` is where server 2 can be dialled.
-    fn start(peer: SocketAddr, max_client_connections: u32, alarm: bool) -> Self {
+    fn start(peer: SocketAddr, max_client_connections: usize, alarm: bool) -> Self {
         let log: Log = Arc::default();
         let (tell, told) = std::sync::mpsc::channel();
         let for_thread = log.clone();
@@ -293,9 +293,9 @@ impl Running {
     }
 }
 
-fn settings(peer: SocketAddr, max_client_connections: u32) -> Settings {
+fn settings(peer: SocketAddr, max_client_connections: usize) -> Settings {
     let mut settings = Settings::standalone();
-    settings.max_client_connections = max_client_connections;
+    settings.rules.address_connections_max = max_client_connections;
     let member = Member {
         kind: LearnerType::Participant,
         host: peer.ip().to_string(),
