@@ -4,8 +4,14 @@
 //! Each takes any bytes and panics if a decoder breaks its word: what it accepts must be what it
 //! writes again, and what it measures must be what it reads.
 
+mod client;
+mod conversation;
+mod tape;
+
 use alloc::string::String;
 use alloc::vec::Vec;
+
+pub use conversation::client_conversation;
 
 use bytes::Bytes;
 
@@ -177,6 +183,7 @@ mod tests {
             txn_record(&bytes);
             snapshot(&bytes);
             history(&bytes);
+            client_conversation(&bytes);
         }
 
         #[test]
@@ -187,6 +194,7 @@ mod tests {
             txn_record(&bytes);
             snapshot(&bytes);
             history(&bytes);
+            client_conversation(&bytes);
         }
     }
 }
