@@ -99,11 +99,7 @@ impl Client {
     }
 
     /// The server sent these bytes. Gives the session of a handshake, if one ended well.
-    pub(super) fn receive(
-        &mut self,
-        bytes: &[u8],
-        stable: Zxid,
-    ) -> Option<(SessionId, Password)> {
+    pub(super) fn receive(&mut self, bytes: &[u8], stable: Zxid) -> Option<(SessionId, Password)> {
         assert!(!self.is_closed, "bytes after the end of {:?}", self.conn);
         self.received.extend_from_slice(bytes);
         let mut session = None;
@@ -143,7 +139,10 @@ impl Client {
         assert_eq!(self.handshake, Handshake::Done, "a reply, and no session");
         let mut r = Reader::new(frame);
         let header = ReplyHeader::read(&mut r).expect("a reply's header");
-        assert!(header.zxid <= stable, "shows what is not stable: {header:?}");
+        assert!(
+            header.zxid <= stable,
+            "shows what is not stable: {header:?}"
+        );
         let front = self.asked.front().copied();
         if header.xid == xid::NOTIFICATION {
             if let Ok(event) = WatcherEvent::read(&mut r)
@@ -163,7 +162,11 @@ impl Client {
             "out of order: operation {op}"
         );
         if header.zxid > Zxid::ZERO {
-            assert!(header.zxid >= self.newest, "{header:?} after {}", self.newest);
+            assert!(
+                header.zxid >= self.newest,
+                "{header:?} after {}",
+                self.newest
+            );
             self.newest = header.zxid;
         }
         self.check_body(op, &header, &frame[ReplyHeader::BYTES..]);

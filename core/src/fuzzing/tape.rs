@@ -141,11 +141,7 @@ impl<'a> Tape<'a> {
         // Most lists are the open one, or nothing could be done with the nodes.
         out.put_count(count.max(1));
         for _ in 0..count.max(1) {
-            let (perms, scheme, id) = if count == 0 {
-                ACLS[0]
-            } else {
-                self.pick(ACLS)
-            };
+            let (perms, scheme, id) = if count == 0 { ACLS[0] } else { self.pick(ACLS) };
             out.put_i32(perms);
             out.put_string(scheme);
             out.put_string(id);
