@@ -32,6 +32,11 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WriteSeq(pub u64);
 
+impl SessionId {
+    /// Who acts in a server's own name.
+    pub const NOBODY: Self = Self(0);
+}
+
 impl Epoch {
     /// The zxid that stands for the start of this epoch: counter 0, never a transaction.
     pub const fn zxid(self) -> Zxid {

@@ -32,6 +32,7 @@ pub mod recovery;
 pub mod session;
 mod shared;
 pub mod snapshot;
+mod sweeper;
 pub mod time;
 pub mod tree;
 pub mod watch;

@@ -119,6 +119,16 @@ pub const LEADER_CONNECT_TRIES: u32 = 5;
 /// Time between two attempts to reach the leader, as in ZooKeeper.
 pub const LEADER_CONNECT_RETRY: Duration = Duration::from_millis(100);
 
+/// Containers and TTL nodes that are looked at in one turn: a fraction of a millisecond.
+pub const SWEEP_NODES_PER_STEP: usize = 4_096;
+
+/// Shortest time between two steps of the sweeper, so that others have their turns.
+pub const SWEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// Highest id of a server where extended types are enabled: the next one would give its sessions
+/// the mark of an extended type (ZooKeeper's `MAX_EXTENDED_SERVER_ID`).
+pub const EXTENDED_SERVER_ID_MAX: i64 = 254;
+
 /// A connection without a session is closed after this time, as in ZooKeeper.
 pub const SESSIONLESS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 

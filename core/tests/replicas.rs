@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use vivarium_core::config::Rules;
 use vivarium_core::database::{Database, WalkId, Walked};
 use vivarium_core::ids::{Epoch, SessionId, Zxid};
 use vivarium_core::mutants::Mutants;
@@ -35,6 +36,13 @@ enum Step {
     NewReign,
 }
 
+fn rules() -> Rules {
+    Rules {
+        extended_types: true,
+        ..Rules::default()
+    }
+}
+
 /// The server that decides.
 struct Leader {
     database: Database,
@@ -50,7 +58,7 @@ impl Leader {
     fn new() -> Self {
         Self {
             database: Database::new(1, Mutants::NONE),
-            outstanding: Outstanding::new(Mutants::NONE),
+            outstanding: Outstanding::new(&rules(), Mutants::NONE),
             zxid: Epoch(1).zxid(),
             proposed: VecDeque::new(),
             log: Vec::new(),

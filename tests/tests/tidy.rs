@@ -49,8 +49,12 @@ const CORE: &[edges::Row] = &[
     (
         "prepare",
         &[
-            "ids", "time", "limits", "mutants", "wire", "path", "acl", "tree", "database",
+            "ids", "time", "limits", "mutants", "config", "wire", "path", "acl", "tree", "database",
         ],
+    ),
+    (
+        "sweeper",
+        &["time", "limits", "config", "tree", "database", "prepare"],
     ),
     ("session", &["ids", "time", "wire"]),
     (
@@ -78,7 +82,7 @@ const CORE: &[edges::Row] = &[
         "zab",
         &[
             "ids", "time", "limits", "mutants", "wire", "database", "log", "snapshot", "recovery",
-            "boundary", "durable", "quorum", "prepare", "session", "pipeline", "shared",
+            "boundary", "durable", "quorum", "prepare", "sweeper", "session", "pipeline", "shared",
         ],
     ),
     // On top.

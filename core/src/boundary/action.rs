@@ -215,6 +215,10 @@ pub enum Fault {
     },
     /// A committed or logged transaction can not be decoded.
     RecordUndecodable { zxid: Zxid },
+    /// Extended types are enabled, and this member's sessions would look like one.
+    ServerIdTooLarge { id: ServerId },
+    /// Extended types are enabled, and a node's owner is none that is known.
+    OwnerUnknown { owner: SessionId },
     /// `Input::Stop` was carried out.
     Stopped,
 }

@@ -48,6 +48,9 @@ impl Node {
             role,
             is_turn_over: false,
         };
+        if node.sh.halted {
+            return node;
+        }
         if node.sh.config.is_standalone() {
             node.enter_standalone();
         } else {
@@ -289,7 +292,7 @@ impl Node {
         clients.on_wake(&mut serving);
         self.election.on_wake(now);
         match &mut self.role {
-            Role::Standalone(order) => order.expire_sessions(&mut self.sh),
+            Role::Standalone(order) => order.on_wake(&mut self.sh),
             Role::Leading(leading) => return leading.on_wake(&mut self.sh),
             Role::Learning(learner) => return learner.on_wake(&mut self.sh),
             Role::Looking => self.end_patience(now),

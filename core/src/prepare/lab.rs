@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Ask, Outstanding};
+use crate::config::Rules;
 use crate::database::{Change, Database, Outcome};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::mutants::Mutants;
@@ -36,9 +37,13 @@ impl Lab {
     }
 
     pub(crate) fn with(mutants: Mutants) -> Self {
+        Self::under(&Rules::default(), mutants)
+    }
+
+    pub(crate) fn under(rules: &Rules, mutants: Mutants) -> Self {
         Self {
             db: Database::new(7, mutants),
-            outstanding: Outstanding::new(mutants),
+            outstanding: Outstanding::new(rules, mutants),
             zxid: Epoch(1).zxid(),
             session: SESSION,
             identities: Vec::new(),

@@ -12,11 +12,13 @@ mod writes;
 
 use alloc::vec::Vec;
 
+use crate::config::Rules;
 use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
 use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::mutants::Mutants;
 use crate::time::WallMs;
+use crate::tree::StoredStat;
 use crate::wire::client::Request;
 use crate::wire::records::{ErrorCode, Id, op};
 use crate::wire::txn::{Txn, TxnHeader, TxnRecord};
@@ -29,7 +31,7 @@ use writes::Writer;
 pub struct Ask<'a> {
     pub session: SessionId,
     pub cxid: i32,
-    /// See [`op`]. `DELETE_CONTAINER` must come from this server's own sweeper: it is not checked
+    /// See [`op`]. `DELETE_CONTAINER` is the sweeper's, which is no session (0): it is not checked
     /// against any access list, and its body is the bare path.
     pub op: i32,
     /// The request after its header. Any bytes are survived.
@@ -47,13 +49,15 @@ pub struct Ask<'a> {
 #[derive(Debug)]
 pub struct Outstanding {
     changes: Changes,
+    rules: Rules,
     mutants: Mutants,
 }
 
 impl Outstanding {
-    pub fn new(mutants: Mutants) -> Self {
+    pub fn new(rules: &Rules, mutants: Mutants) -> Self {
         Self {
             changes: Changes::default(),
+            rules: rules.clone(),
             mutants,
         }
     }
@@ -98,13 +102,17 @@ impl Outstanding {
             changes: &mut self.changes,
             db,
             ask,
+            rules: &self.rules,
             mutants: self.mutants,
         };
         match ask.op {
             op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {}
             op::DELETE | op::SET_DATA | op::SET_ACL | op::MULTI | op::CREATE_SESSION => {}
             op::CLOSE_SESSION => return writer.close_session(),
-            op::DELETE_CONTAINER => return writer.delete_container(),
+            // From a session it would pass by every access list; ZooKeeper lets it.
+            op::DELETE_CONTAINER if ask.session == SessionId::NOBODY => {
+                return writer.delete_container();
+            }
             op::RECONFIG => return Err(ErrorCode::ReconfigDisabled),
             _ => return Err(ErrorCode::Unimplemented),
         }
@@ -125,6 +133,12 @@ impl Outstanding {
     /// Forgets everything: the proposals of this reign are somebody else's business now.
     pub fn clear(&mut self) {
         self.changes = Changes::default();
+    }
+
+    /// Stat and number of children of a node as the next write meets it.
+    pub(crate) fn node(&self, db: &Database, path: &str) -> Option<(StoredStat, usize)> {
+        let node = self.changes.get(db, path)?;
+        Some((node.stat, node.children))
     }
 
     /// Is the tree that the next write meets the database itself?

@@ -25,6 +25,14 @@ fn user(perms: i32) -> Acl {
     }
 }
 
+fn extended() -> Lab {
+    let rules = Rules {
+        extended_types: true,
+        ..Rules::default()
+    };
+    Lab::under(&rules, crate::mutants::Mutants::NONE)
+}
+
 fn sequential(path: &str) -> Request<'_> {
     create_with(CreateOp::Create, path, SEQUENTIAL)
 }

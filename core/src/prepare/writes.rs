@@ -11,10 +11,11 @@ use alloc::vec::Vec;
 use super::Ask;
 use super::changes::{Changes, Node};
 use crate::acl;
+use crate::config::Rules;
 use crate::database::Database;
 use crate::mutants::{Mutant, Mutants};
 use crate::path;
-use crate::tree::stat::owner;
+use crate::tree::stat::{TTL_MS_MAX, owner};
 use crate::tree::{Prefix, StoredStat};
 use crate::wire::client::{CreateOp, Request};
 use crate::wire::records::{Acl, ErrorCode, op, perms};
@@ -33,6 +34,7 @@ pub(super) struct Writer<'s, 'a> {
     pub(super) changes: &'s mut Changes,
     pub(super) db: &'s Database,
     pub(super) ask: &'s Ask<'a>,
+    pub(super) rules: &'s Rules,
     pub(super) mutants: Mutants,
 }
 
@@ -77,7 +79,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn create(&mut self, create: Create<'a>) -> Prepared<'a> {
-        let flags = Flags::read(create.flags, create.op)?;
+        let flags = Flags::read(create.flags, create.op, self.rules.extended_types)?;
         self.session()?;
         let parent_path = path::creatable_parent(&create.path).ok_or(ErrorCode::BadArguments)?;
         let acl = acl::resolve(&create.acl, self.ask.identities)?;
@@ -123,7 +125,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn new_node(&self, path: &str, data: Option<&[u8]>, acl: &[Acl], mode: CreateMode) -> Node {
-        let owner = owner(mode, self.ask.session).expect("flags allow no TTL");
+        let owner = owner(mode, self.ask.session).expect("flags allow only a TTL that fits");
         Node {
             stat: StoredStat::created(self.ask.zxid, self.ask.time, owner),
             children: 0,
@@ -305,19 +307,26 @@ struct Flags {
 }
 
 impl Flags {
-    /// TTL nodes are refused as in a ZooKeeper with its defaults (`extendedTypesEnabled` off), and
-    /// createTTL makes nothing else.
-    fn read(flags: i32, op: CreateOp) -> Result<Self, ErrorCode> {
-        let (ephemeral, sequential) = match flags {
-            0 | 4 => (false, false),
-            1 => (true, false),
-            2 => (false, true),
-            3 => (true, true),
-            5 | 6 => return Err(ErrorCode::Unimplemented),
+    /// `extended`: may there be TTL nodes? In ZooKeeper's order: a flag that no create knows, TTL
+    /// nodes where there may be none, a TTL that does not fit the mode. createTTL makes nothing
+    /// else; ZooKeeper lets a TTL of -1 pass there and fails on it later.
+    fn read(flags: i32, op: CreateOp, extended: bool) -> Result<Self, ErrorCode> {
+        let (ephemeral, sequential, ttl) = match flags {
+            0 | 4 => (false, false, false),
+            1 => (true, false, false),
+            2 => (false, true, false),
+            3 => (true, true, false),
+            5 => (false, false, true),
+            6 => (false, true, true),
             _ => return Err(ErrorCode::BadArguments),
         };
+        if ttl && !extended {
+            return Err(ErrorCode::Unimplemented);
+        }
         let mode = match op {
+            CreateOp::Ttl(ms @ 1..=TTL_MS_MAX) if ttl => CreateMode::Ttl(ms),
             CreateOp::Ttl(_) => return Err(ErrorCode::BadArguments),
+            _ if ttl => return Err(ErrorCode::BadArguments),
             CreateOp::Container => CreateMode::Container,
             CreateOp::Create | CreateOp::Create2 if ephemeral => CreateMode::Ephemeral,
             CreateOp::Create | CreateOp::Create2 => CreateMode::Persistent,

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::database::{Change, Database, Outcome};
 use crate::durable::{Accepted, Current, Ledger, Logged, Mark, Settled};
 use crate::ids::{Epoch, LinkId, ServerId, WriteSeq, Zxid};
+use crate::limits::EXTENDED_SERVER_ID_MAX;
 use crate::links::Links;
 use crate::log::{CommittedLog, LogEntry};
 use crate::mutants::Mutant;
@@ -99,8 +100,28 @@ impl Shared {
             changes: Vec::new(),
             config,
         };
+        shared.check_server_ids();
+        shared.check_owners();
         shared.write_config_node();
         shared
+    }
+
+    /// A session carries its server's id in the top byte, where an extended type has its mark.
+    fn check_server_ids(&mut self) {
+        let members = self.config.members.keys().copied();
+        let highest = members.chain([self.config.me]).max().expect("there is one");
+        if self.config.rules.extended_types && highest.0 > EXTENDED_SERVER_ID_MAX {
+            self.halt(Fault::ServerIdTooLarge { id: highest });
+        }
+    }
+
+    /// State that comes from outside may have owners that this server must not guess at.
+    fn check_owners(&mut self) {
+        if self.config.rules.extended_types
+            && let Some(owner) = self.db.tree().unknown_owner()
+        {
+            self.halt(Fault::OwnerUnknown { owner });
+        }
     }
 
     /// `/zookeeper/config` shows the members; it is written outside of transactions, as ZooKeeper
@@ -196,6 +217,7 @@ impl Shared {
         assert!(self.current <= self.accepted);
         self.db = state.database;
         self.recent = state.recent;
+        self.check_owners();
         self.write_config_node();
     }
 
@@ -205,6 +227,7 @@ impl Shared {
         self.needs_snapshot = None;
         self.db = db;
         self.recent.clear();
+        self.check_owners();
         self.write_config_node();
     }
 

@@ -19,6 +19,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Bound;
 
 use hashbrown::HashTable;
 
@@ -28,6 +29,7 @@ pub use digest::Prefix;
 pub(crate) use slab::NodeId;
 pub use slab::SharedData;
 use slab::{Payload, Slab, Znode};
+use stat::OWNER_EXTENDED;
 pub use stat::StoredStat;
 use walk::Walks;
 pub use walk::{WalkId, Walked};
@@ -45,6 +47,8 @@ pub struct Tree {
     seed: u64,
     acls: AclTable,
     ephemerals: BTreeSet<(SessionId, NodeId)>,
+    /// Containers and TTL nodes.
+    sweepable: BTreeSet<NodeId>,
     digest: u64,
     /// Bytes of all paths and data.
     bytes: usize,
@@ -68,6 +72,7 @@ impl Tree {
             seed,
             acls: AclTable::new(),
             ephemerals: BTreeSet::new(),
+            sweepable: BTreeSet::new(),
             digest: 0,
             bytes: 0,
             walks: Walks::default(),
@@ -160,6 +165,26 @@ impl Tree {
             .filter_map(move |&(owner, _)| (last.replace(owner) != Some(owner)).then_some(owner))
     }
 
+    /// Containers and TTL nodes in an order of their own, after this one; `None` is the start. A
+    /// place is used again: a node that was made meanwhile may be missed once.
+    pub(crate) fn sweepable(
+        &self,
+        after: Option<NodeId>,
+    ) -> impl Iterator<Item = (NodeId, NodeRef<'_>)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = self.sweepable.range((start, Bound::Unbounded));
+        places.map(|&id| (id, NodeRef { tree: self, id }))
+    }
+
+    /// An owner that reads as an extended type which nobody knows, where extended types exist.
+    pub(crate) fn unknown_owner(&self) -> Option<SessionId> {
+        let extended = (SessionId(OWNER_EXTENDED), NodeId::ROOT)..(SessionId(0), NodeId::ROOT);
+        self.ephemerals
+            .range(extended)
+            .next()
+            .map(|&(owner, _)| owner)
+    }
+
     /// ZooKeeper's tree digest.
     pub fn digest(&self) -> u64 {
         self.digest
@@ -250,6 +275,11 @@ impl<'t> NodeRef<'t> {
 
     pub fn child_count(self) -> usize {
         self.node().child_count()
+    }
+
+    /// The full path; the root's is empty.
+    pub fn path(self) -> String {
+        self.tree.path_of(self.id)
     }
 
     /// The part of the node's digest that does not depend on its stat.

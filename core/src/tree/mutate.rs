@@ -67,6 +67,9 @@ impl Tree {
         if let Some(session) = stat.session() {
             self.ephemerals.insert((session, id));
         }
+        if stat.is_sweepable() {
+            self.sweepable.insert(id);
+        }
         let mut children = self
             .slab
             .get_mut(parent)
@@ -116,6 +119,9 @@ impl Tree {
         self.bytes -= path.len() + node.data_length();
         if let Some(session) = node.stat.session() {
             self.ephemerals.remove(&(session, id));
+        }
+        if node.stat.is_sweepable() {
+            self.sweepable.remove(&id);
         }
         self.acls.release(node.acl);
         for child in node.children.iter().flat_map(|children| children.iter()) {

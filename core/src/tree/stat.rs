@@ -14,6 +14,9 @@ use crate::wire::txn::CreateMode;
 /// Owner of container nodes.
 pub const OWNER_CONTAINER: i64 = i64::MIN;
 
+/// High byte of owners that are an extended type, of which TTL is the only one.
+pub const OWNER_EXTENDED: i64 = OWNER_TTL;
+
 /// Owner of TTL nodes, before the TTL in the low 40 bits.
 pub const OWNER_TTL: i64 = 0xff00_0000_0000_0000_u64 as i64;
 
@@ -73,6 +76,11 @@ impl StoredStat {
     /// Milliseconds that a TTL node may stay unchanged and childless.
     pub fn ttl_ms(&self) -> Option<i64> {
         (self.owner & !TTL_MS_MAX == OWNER_TTL).then_some(self.owner & TTL_MS_MAX)
+    }
+
+    /// Does the leader's sweeper look at it?
+    pub fn is_sweepable(&self) -> bool {
+        self.is_container() || self.ttl_ms().is_some()
     }
 
     /// A child was created; `cversion` is the count that the leader predicted. Neither count nor

@@ -18,6 +18,7 @@ use crate::prepare::{Ask, Outstanding};
 use crate::quorum::Voters;
 use crate::session::tracker::{Owner, Standing, Tracker};
 use crate::shared::Shared;
+use crate::sweeper::Sweeper;
 use crate::time::Instant;
 use crate::wire::records::{ErrorCode, Id, op};
 use crate::wire::txn::TxnHeader;
@@ -72,6 +73,7 @@ pub(crate) struct Broadcast {
     proposals: VecDeque<Proposal>,
     outstanding: Outstanding,
     tracker: Tracker,
+    sweeper: Sweeper,
     syncs: VecDeque<WaitingSync>,
     /// Rounds of pings begun, and the newest that a quorum has answered.
     rounds_begun: u64,
@@ -104,8 +106,9 @@ impl Broadcast {
             mutants,
             last: sh.db.applied().max(epoch.zxid()),
             proposals: VecDeque::new(),
-            outstanding: Outstanding::new(mutants),
+            outstanding: Outstanding::new(&sh.config.rules, mutants),
             tracker: Tracker::start(sh.config.tick, sh.db.sessions(), sh.now.mono),
+            sweeper: Sweeper::start(&sh.config.rules, sh.now.mono),
             syncs: VecDeque::new(),
             rounds_begun: 0,
             rounds_confirmed: 0,
@@ -176,11 +179,29 @@ impl Broadcast {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.tracker.deadline()
+        let deadlines = [self.tracker.deadline(), self.sweeper.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// What is due by the clock: sessions to close, nodes to sweep.
+    pub(crate) fn on_wake(&mut self, sh: &mut Shared) {
+        self.expire_sessions(sh);
+        self.sweep(sh);
+    }
+
+    /// Containers and TTL nodes whose time is over are deleted by nobody's transaction.
+    fn sweep(&mut self, sh: &mut Shared) {
+        for path in self.sweeper.step(&sh.db, &self.outstanding, sh.now) {
+            if self.is_exhausted() {
+                return;
+            }
+            let (session, op) = (SessionId::NOBODY, op::DELETE_CONTAINER);
+            self.propose(session, 0, op, path.as_bytes(), &[], None, sh);
+        }
     }
 
     /// Sessions whose time is over are closed by a transaction, like any other write.
-    pub(crate) fn expire_sessions(&mut self, sh: &mut Shared) {
+    fn expire_sessions(&mut self, sh: &mut Shared) {
         while !self.is_exhausted() {
             let Some(session) = self.tracker.expire(sh.now.mono) else {
                 return;

@@ -2,6 +2,7 @@
 
 use tracing::Level;
 use vivarium_core::boundary::{CloseReason, Event, Fault, Whom};
+use vivarium_core::limits::EXTENDED_SERVER_ID_MAX;
 
 use crate::exit::Exit;
 
@@ -121,6 +122,21 @@ pub(super) fn fault(fault: &Fault) -> (Exit, String) {
         Fault::RecordUndecodable { zxid } => (
             Exit::Failure,
             format!("transaction {zxid} can not be decoded"),
+        ),
+        Fault::ServerIdTooLarge { id } => (
+            Exit::Failure,
+            format!(
+                "extendedTypesEnabled is true, but server {id} is a member: with TTL nodes no \
+                 server's id may be above {EXTENDED_SERVER_ID_MAX}"
+            ),
+        ),
+        Fault::OwnerUnknown { owner } => (
+            Exit::Failure,
+            format!(
+                "extendedTypesEnabled is true, but a znode's owner {owner} is neither a session \
+                 nor a TTL: the data is damaged, or was written by a server whose id is above \
+                 {EXTENDED_SERVER_ID_MAX}"
+            ),
         ),
         Fault::Stopped => (Exit::Success, "stopped".into()),
     }

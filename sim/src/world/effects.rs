@@ -219,7 +219,10 @@ impl World {
         let expected = match fault {
             Fault::Stopped => true,
             Fault::Disk => down.is_some(),
-            Fault::CommitMismatch { .. } | Fault::RecordUndecodable { .. } => false,
+            Fault::CommitMismatch { .. }
+            | Fault::RecordUndecodable { .. }
+            | Fault::ServerIdTooLarge { .. }
+            | Fault::OwnerUnknown { .. } => false,
         };
         if !expected {
             self.violate("halted", format!("server {id} gave up: {fault:?}"));

@@ -158,7 +158,7 @@ impl Lab {
             closed: BTreeMap::new(),
             words: Vec::new(),
             streams: BTreeMap::new(),
-            outstanding: Outstanding::new(mutants),
+            outstanding: Outstanding::new(&crate::config::Rules::default(), mutants),
             next_zxid: Epoch(1).zxid(),
         };
         lab.clients.start_serving(crate::ids::Zxid::ZERO);

@@ -222,6 +222,76 @@ fn ttl_nodes_are_unimplemented_by_default() {
 }
 
 #[test]
+fn ttl_nodes_exist_where_extended_types_are_enabled() {
+    let mut lab = extended();
+    const MAX: i64 = (1 << 40) - 1;
+    for (ttl, flags) in [
+        (0, 5),
+        (-1, 5),
+        (i64::MIN, 6),
+        (MAX + 1, 5),
+        (1, 0),
+        (-1, 0),
+        (1, 4),
+    ] {
+        let request = create_with(CreateOp::Ttl(ttl), "/t", flags);
+        assert_eq!(lab.write(&request), Err(-8), "{ttl} {flags}");
+    }
+    for (kind, flags) in [
+        (CreateOp::Create, 5),
+        (CreateOp::Create2, 6),
+        (CreateOp::Container, 5),
+    ] {
+        assert_eq!(
+            lab.write(&create_with(kind, "/t", flags)),
+            Err(-8),
+            "{kind:?} {flags}"
+        );
+    }
+    for (ttl, flags, path) in [(MAX, 5, "/t"), (1, 6, "/t0000000001")] {
+        let outcome = lab
+            .write(&create_with(CreateOp::Ttl(ttl), "/t", flags))
+            .unwrap();
+        let (created, stat) = created(&outcome);
+        assert_eq!((created.as_str(), stat.ephemeral_owner), (path, 0));
+        assert_eq!(
+            lab.db.tree().get(path).unwrap().stored().ttl_ms(),
+            Some(ttl)
+        );
+    }
+    assert_eq!(lab.create("/t/c"), Ok("/t/c".into()));
+    assert_eq!(lab.create_flags("/t/e", EPHEMERAL), Ok("/t/e".into()));
+}
+
+#[test]
+fn a_ttl_is_judged_before_the_session_and_that_before_the_path() {
+    let mut lab = extended();
+    lab.refuse = Some(ErrorCode::SessionExpired);
+    assert_eq!(lab.write(&create_with(CreateOp::Ttl(0), "odd", 5)), Err(-8));
+    assert_eq!(
+        lab.write(&create_with(CreateOp::Ttl(1), "odd", 5)),
+        Err(-112)
+    );
+}
+
+#[test]
+fn a_ttl_node_has_its_own_transaction_and_outlives_its_session() {
+    let mut lab = extended();
+    let record = lab.propose(&create_with(CreateOp::Ttl(500), "/t", 5));
+    let record = TxnRecord::decode(&record).unwrap();
+    assert_eq!(record.header.kind, op::CREATE_TTL);
+    assert!(matches!(
+        record.txn,
+        Txn::Create {
+            mode: CreateMode::Ttl(500),
+            ..
+        }
+    ));
+    lab.write(&Request::CloseSession).unwrap();
+    assert!(lab.has("/t"));
+}
+
+#[test]
 fn access_lists_are_judged_before_the_parent_and_the_parent_before_the_name() {
     let mut lab = Lab::new();
     assert_eq!(lab.create_acl("/missing/c", &[]), Err(-114));

@@ -215,3 +215,32 @@ fn a_multi_that_does_not_end_is_unreadable() {
     assert_eq!(refused(&lab.propose_bytes(op::MULTI, &body)), Some(-5));
     lab.apply_all();
 }
+
+#[test]
+fn containers_and_ttl_nodes_keep_their_kind_in_a_multi() {
+    let mut lab = extended();
+    let ops = [
+        create_with(CreateOp::Container, "/k", 4),
+        create_with(CreateOp::Create, "/k2", 4),
+        create_with(CreateOp::Ttl(7), "/t", 6),
+    ];
+    let outcome = lab.write(&Request::Multi(ops.into())).unwrap();
+    let Outcome::Multi(results) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let kinds: Vec<i32> = results.iter().map(|(kind, _)| *kind).collect();
+    let expected = [op::CREATE_CONTAINER, op::CREATE_CONTAINER, op::CREATE_TTL];
+    assert_eq!(kinds, expected);
+    let stored = |path| *lab.db.tree().get(path).unwrap().stored();
+    assert!(stored("/k").is_container() && stored("/k2").is_container());
+    assert_eq!(stored("/t0000000002").ttl_ms(), Some(7));
+    assert_eq!(
+        lab.multi([create_with(CreateOp::Ttl(0), "/z", 5)].into()),
+        [-8]
+    );
+    lab = Lab::new();
+    assert_eq!(
+        lab.multi([create_with(CreateOp::Ttl(7), "/t", 5)].into()),
+        [-6]
+    );
+}

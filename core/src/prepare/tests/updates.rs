@@ -262,6 +262,9 @@ fn the_sweeper_deletes_childless_nodes_that_no_session_owns() {
         .unwrap();
     lab.create("/k/c").unwrap();
     lab.create_flags("/e", EPHEMERAL).unwrap();
+    let record = lab.propose_bytes(op::DELETE_CONTAINER, b"/k/c");
+    assert_eq!(refused(&record), Some(-6), "the sweeper is no session");
+    lab.session = SessionId::NOBODY;
     for (path, error) in [
         ("/k", -111),
         ("/e", -103),
@@ -272,7 +275,9 @@ fn the_sweeper_deletes_childless_nodes_that_no_session_owns() {
         let record = lab.propose_bytes(op::DELETE_CONTAINER, path.as_bytes());
         assert_eq!(refused(&record), Some(error), "{path}");
     }
+    lab.session = SESSION;
     lab.propose(&delete("/k/c", -1));
+    lab.session = SessionId::NOBODY;
     let record = lab.propose_bytes(op::DELETE_CONTAINER, b"/k");
     assert_eq!(
         TxnRecord::decode(&record).unwrap().header.kind,

@@ -277,7 +277,7 @@ impl Leading {
             return Err(Leave(why));
         }
         if let Phase::Broadcast { order, .. } = &mut self.phase {
-            order.expire_sessions(sh);
+            order.on_wake(sh);
         }
         if self.next_tick <= now {
             self.next_tick = now + sh.config.tick / 2;
