@@ -69,6 +69,19 @@ pub const CLIENT_HELD_BYTES_MAX: usize = 16 << 20;
 /// does not have to fit into memory at once.
 pub const REPLY_BYTES_PER_TURN: usize = 16 << 20;
 
+/// Bytes that one watched path takes besides its text, and one watch on it, both rounded up from
+/// what was measured. Only for the two bounds that follow.
+pub const WATCHED_PATH_BYTES: u64 = 128;
+pub const WATCH_BYTES: u64 = 32;
+
+/// Bytes of all watches on one server before it refuses more: a hundred million on shared paths, or
+/// twenty-five million on paths of their own, which no ensemble is known to come near. ZooKeeper
+/// has no bound, and a client that watches without end takes its server's memory.
+pub const WATCH_BYTES_MAX: u64 = 4 << 30;
+
+/// And of the paths that one connection watches: a quarter of all, six million paths.
+pub const WATCHED_PATHS_BYTES_PER_CONNECTION_MAX: u64 = WATCH_BYTES_MAX / 4;
+
 /// Proposals without a quorum before the leader takes no more work: four times what its own and
 /// two followers' clients may have outstanding.
 pub const PROPOSALS_OUTSTANDING_MAX: usize = 4 * REQUESTS_OUTSTANDING_MAX;

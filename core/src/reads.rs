@@ -209,6 +209,8 @@ pub enum Rewatch {
     Exist,
     /// A child watch.
     Child,
+    Persistent,
+    Recursive,
 }
 
 /// What comes of a watch that is set again.
@@ -234,6 +236,9 @@ pub fn rewatch(db: &Database, watch: Rewatch, path: &str, seen: Zxid) -> Rewatch
         (Rewatch::Exist, Some(_)) => Rewatched::Missed(event::NODE_CREATED),
         (Rewatch::Data, Some(_)) | (Rewatch::Exist, None) => Rewatched::Register(WatchKind::Data),
         (Rewatch::Child, Some(_)) => Rewatched::Register(WatchKind::Child),
+        // They live on, so a client expects no event for the time that it was away.
+        (Rewatch::Persistent, _) => Rewatched::Register(WatchKind::Persistent),
+        (Rewatch::Recursive, _) => Rewatched::Register(WatchKind::Recursive),
     }
 }
 

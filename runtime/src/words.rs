@@ -336,6 +336,7 @@ mod tests {
             digest: 0,
             node_count: 5,
             watch_count: 6,
+            data_watches: Default::default(),
             ephemeral_count: 7,
             data_bytes: 44,
             sessions: 2,

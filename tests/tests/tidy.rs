@@ -40,7 +40,9 @@ const CORE: &[edges::Row] = &[
     // What clients are promised.
     (
         "watch",
-        &["ids", "mutants", "wire", "path", "acl", "tree", "database"],
+        &[
+            "ids", "limits", "mutants", "wire", "path", "acl", "tree", "database",
+        ],
     ),
     (
         "reads",
@@ -90,7 +92,7 @@ const CORE: &[edges::Row] = &[
         "node",
         &[
             "ids", "time", "limits", "config", "database", "log", "recovery", "boundary",
-            "durable", "links", "shared", "election", "zab",
+            "durable", "links", "watch", "shared", "election", "zab",
         ],
     ),
     (

@@ -130,6 +130,9 @@ pub enum CloseReason {
     SessionTakenOver(SessionId),
     /// Authentication failed; the refusal was sent.
     AuthFailed,
+    /// Its setWatches asks for more watches than may be kept. Clients do not look at an error of
+    /// that reply, and would wait for ever.
+    WatchesFull,
     /// Nothing was heard for longer than the session's timeout, or no session was opened.
     Idle,
     /// Another connection to the same peer replaces this one.

@@ -1,7 +1,8 @@
 //! What a node is, for operators, traces and checkers; never for decisions of the driver.
 
 use super::{Node, Role};
-use crate::ids::{Epoch, ServerId, Zxid};
+use crate::ids::{ConnId, Epoch, ServerId, SessionId, Zxid};
+use crate::watch::{Summary, Watches};
 use crate::zab::broadcast::ProposalSizes;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +37,10 @@ pub struct Status {
     /// Tree digest at `applied`.
     pub digest: u64,
     pub node_count: usize,
+    /// In both of ZooKeeper's tables.
     pub watch_count: usize,
+    /// The table of data watches alone: what the word `wchs` shows.
+    pub data_watches: Summary,
     pub ephemeral_count: usize,
     pub data_bytes: usize,
     pub sessions: usize,
@@ -85,6 +89,7 @@ impl Node {
             digest: sh.db.digest(),
             node_count: tree.node_count(),
             watch_count: sh.clients.watch_count(),
+            data_watches: sh.clients.watches().summary(),
             ephemeral_count: tree.ephemeral_count(),
             data_bytes: tree.data_bytes(),
             sessions: sh.db.sessions().len(),
@@ -102,6 +107,16 @@ impl Node {
             proposal_sizes: (sizes.last, sizes.min, sizes.max),
             digest_mismatches: sh.digest_mismatches,
         }
+    }
+
+    /// Who watches what, for listings that name both.
+    pub fn watches(&self) -> &Watches {
+        self.sh.clients.watches()
+    }
+
+    /// The session that a connection speaks for, once it has one.
+    pub fn session_of(&self, conn: ConnId) -> Option<SessionId> {
+        self.sh.clients.session_of(conn)
     }
 
     fn role_name(&self) -> RoleName {

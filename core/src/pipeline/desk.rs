@@ -8,7 +8,8 @@ use core::mem;
 use alloc::sync::Arc;
 
 use super::connection::{Connection, Pending, Phase};
-use super::reply::{NO_ZXID, put_answer, put_event, put_header, put_outcome};
+use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
+use super::watching::is_watching;
 use super::{Serving, Upstream};
 use crate::acl;
 use crate::boundary::CloseReason;
@@ -17,7 +18,7 @@ use crate::database::{Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
 use crate::limits::{IDENTITIES_BYTES_MAX, IDENTITIES_MAX, REPLY_BYTES_PER_TURN};
 use crate::mutants::{Mutant, Mutants};
-use crate::reads::{self, Read, Rewatch, Rewatched};
+use crate::reads::{self, Read};
 use crate::time::Now;
 use crate::watch::Watches;
 use crate::wire::client::{Request, RequestHeader, measure_frame, xid};
@@ -51,8 +52,8 @@ pub(super) struct Desk {
 
 /// Who asks, where the connection itself is borrowed already.
 #[derive(Clone, Copy)]
-struct Who<'a> {
-    conn: ConnId,
+pub(super) struct Who<'a> {
+    pub(super) conn: ConnId,
     session: SessionId,
     identities: &'a [Id],
 }
@@ -227,8 +228,7 @@ impl Desk {
                         session,
                         identities: &identities,
                     };
-                    ctx.out
-                        .reply(c.id, |out| self.answer(who, xid, op, &body, ctx.db, out));
+                    self.reply(who, xid, op, &body, ctx)?;
                 }
                 Pending::Done { frame } => {
                     self.sent += 1;
@@ -277,13 +277,9 @@ impl Desk {
                 self.submit_write(c, header, body);
                 Ok(())
             }
-            op::PING | op::SET_WATCHES => {
-                self.answer_in_turn(c, header, body, ctx);
-                Ok(())
-            }
-            op if reads::is_read(op) => {
-                self.answer_in_turn(c, header, body, ctx);
-                Ok(())
+            op::PING => self.answer_in_turn(c, header, body, ctx),
+            op if reads::is_read(op) || is_watching(op) => {
+                self.answer_in_turn(c, header, body, ctx)
             }
             op::RECONFIG => {
                 let (zxid, error) = (self.visible(ctx.db), ErrorCode::ReconfigDisabled);
@@ -412,7 +408,7 @@ impl Desk {
         header: RequestHeader,
         body: &[u8],
         ctx: &mut Serving<'_>,
-    ) {
+    ) -> Result<(), CloseReason> {
         let RequestHeader { xid, op } = header;
         let session = c.session().expect("who asks has a session");
         let who = Who {
@@ -421,11 +417,10 @@ impl Desk {
             identities: &c.identities,
         };
         if c.is_idle() {
-            ctx.out
-                .reply(c.id, |out| self.answer(who, xid, op, body, ctx.db, out));
+            self.reply(who, xid, op, body, ctx)?;
         } else if self.mutants.has(Mutant::OwnWriteNotSeen) {
             let mut frame = Vec::new();
-            self.answer(who, xid, op, body, ctx.db, &mut frame);
+            self.answer(who, xid, op, body, ctx.db, &mut frame)?;
             self.push(c, Pending::Done { frame }, 0);
         } else {
             let identities = c.identities.clone();
@@ -440,9 +435,26 @@ impl Desk {
                 body.len(),
             );
         }
+        Ok(())
     }
 
-    /// Appends the frames that answer a request from this server's tree.
+    fn reply(
+        &mut self,
+        who: Who<'_>,
+        xid: i32,
+        op: i32,
+        body: &[u8],
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        let mut result = Ok(());
+        ctx.out.reply(who.conn, |out| {
+            result = self.answer(who, xid, op, body, ctx.db, out);
+        });
+        result
+    }
+
+    /// Appends the frames that answer a request from this server's tree. `Err`: then close the
+    /// connection.
     fn answer(
         &mut self,
         who: Who<'_>,
@@ -451,14 +463,13 @@ impl Desk {
         body: &[u8],
         db: &Database,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), CloseReason> {
         self.sent += 1;
         let zxid = self.visible(db);
         match op {
             op::PING => put_header(xid::PING, zxid, ErrorCode::Ok, out),
-            op::SET_WATCHES => {
-                let result = self.set_watches(who.conn, body, db, out);
-                put_header(xid, zxid, result.err().unwrap_or(ErrorCode::Ok), out);
+            op if is_watching(op) => {
+                return self.answer_watching(who, xid, op, body, db, out);
             }
             _ => put_answer(xid, zxid, out, |out| {
                 let read = Read {
@@ -469,46 +480,10 @@ impl Desk {
                 };
                 let answer = reads::answer(db, read, out);
                 if let Some((kind, path)) = answer.watch {
-                    self.watches.add(kind, &path, who.conn);
+                    self.watches.add(kind, &path, who.conn)?;
                 }
                 answer.result
             }),
-        }
-    }
-
-    /// Sets a client's watches again, after it came back. Those whose event it missed fire now,
-    /// before the reply.
-    fn set_watches(
-        &mut self,
-        conn: ConnId,
-        body: &[u8],
-        db: &Database,
-        out: &mut Vec<u8>,
-    ) -> Result<(), ErrorCode> {
-        let Ok(Request::SetWatches {
-            relative,
-            data,
-            exist,
-            child,
-        }) = Request::decode(op::SET_WATCHES, body)
-        else {
-            return Err(ErrorCode::MarshallingError);
-        };
-        let lists = [
-            (Rewatch::Data, data),
-            (Rewatch::Exist, exist),
-            (Rewatch::Child, child),
-        ];
-        for (watch, paths) in lists {
-            for path in paths {
-                match reads::rewatch(db, watch, &path, relative) {
-                    Rewatched::Missed(event) => {
-                        self.sent += 1;
-                        put_event(NO_ZXID, event, &path, out);
-                    }
-                    Rewatched::Register(kind) => self.watches.add(kind, &path, conn),
-                }
-            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod connection;
 mod desk;
 mod handshake;
 mod reply;
+mod watching;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -40,6 +41,7 @@ use crate::limits::{
 use crate::mutants::Mutant;
 use crate::session::id::SessionIds;
 use crate::time::{Instant, Now};
+use crate::watch::Watches;
 use crate::wire::records::{Id, op};
 use crate::wire::txn::TxnHeader;
 
@@ -342,6 +344,16 @@ impl Clients {
 
     pub fn watch_count(&self) -> usize {
         self.desk.watches.count()
+    }
+
+    /// The watches of all connections.
+    pub fn watches(&self) -> &Watches {
+        &self.desk.watches
+    }
+
+    /// The session that a connection speaks for, once it has one.
+    pub fn session_of(&self, conn: ConnId) -> Option<SessionId> {
+        self.connections.get(&conn)?.session()
     }
 
     pub fn packets_received(&self) -> u64 {

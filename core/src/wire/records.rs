@@ -67,6 +67,8 @@ pub enum ErrorCode {
     NotReadOnly = -119,
     NoWatcher = -121,
     ReconfigDisabled = -123,
+    /// Not carried out, because the server is at a limit of its own.
+    ThrottledOp = -127,
 }
 
 impl ErrorCode {

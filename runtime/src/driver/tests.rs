@@ -160,6 +160,7 @@ impl Machine for Obedient {
             digest: 0,
             node_count: 0,
             watch_count: 0,
+            data_watches: Default::default(),
             ephemeral_count: 0,
             data_bytes: 0,
             sessions: 0,

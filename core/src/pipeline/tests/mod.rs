@@ -3,6 +3,7 @@ mod limits;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod sessions;
+mod watches;
 
 use alloc::string::String;
 use alloc::vec;

@@ -36,6 +36,21 @@ pub mod event {
     pub const NODE_CHILDREN_CHANGED: i32 = 4;
 }
 
+/// Modes of addWatch.
+pub mod watch_mode {
+    pub const PERSISTENT: i32 = 0;
+    pub const PERSISTENT_RECURSIVE: i32 = 1;
+}
+
+/// Which watches checkWatches and removeWatches mean.
+pub mod watcher_type {
+    pub const CHILDREN: i32 = 1;
+    pub const DATA: i32 = 2;
+    pub const ANY: i32 = 3;
+    pub const PERSISTENT: i32 = 4;
+    pub const PERSISTENT_RECURSIVE: i32 = 5;
+}
+
 /// The only state that servers put into watch events.
 pub const STATE_SYNC_CONNECTED: i32 = 3;
 

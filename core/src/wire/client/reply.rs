@@ -10,8 +10,10 @@ use crate::wire::records::{Acl, Stat, op};
 /// What a request is answered with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply<'a> {
-    /// delete, ping, auth, setWatches, closeSession.
+    /// delete, ping, auth, checkWatches, removeWatches, setWatches, setWatches2, closeSession.
     Empty,
+    /// addWatch: an error code, always 0.
+    Error(i32),
     /// create, and sync, which gives back the path that it got.
     Path(Cow<'a, str>),
     /// create2, createContainer, createTTL.
@@ -58,7 +60,15 @@ impl<'a> Reply<'a> {
     pub fn decode(op: i32, body: &'a [u8]) -> Decoded<Self> {
         let r = &mut Reader::new(body);
         Ok(match op {
-            op::DELETE | op::PING | op::AUTH | op::SET_WATCHES | op::CLOSE_SESSION => Self::Empty,
+            op::DELETE
+            | op::PING
+            | op::AUTH
+            | op::CHECK_WATCHES
+            | op::REMOVE_WATCHES
+            | op::SET_WATCHES
+            | op::SET_WATCHES2
+            | op::CLOSE_SESSION => Self::Empty,
+            op::ADD_WATCH => Self::Error(r.i32()?),
             op::CREATE | op::SYNC => Self::Path(r.string_or_empty()?),
             op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => Self::Created {
                 path: r.string_or_empty()?,
@@ -87,6 +97,7 @@ impl<'a> Reply<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Empty => {}
+            Self::Error(code) => out.put_i32(*code),
             Self::Path(path) => out.put_string(path),
             Self::Created { path, stat } => {
                 out.put_string(path);

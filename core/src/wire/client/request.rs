@@ -87,6 +87,30 @@ pub enum Request<'a> {
         exist: Vec<Cow<'a, str>>,
         child: Vec<Cow<'a, str>>,
     },
+    /// The same with the lists that addWatch has filled since.
+    SetWatches2 {
+        relative: Zxid,
+        data: Vec<Cow<'a, str>>,
+        exist: Vec<Cow<'a, str>>,
+        child: Vec<Cow<'a, str>>,
+        persistent: Vec<Cow<'a, str>>,
+        recursive: Vec<Cow<'a, str>>,
+    },
+    AddWatch {
+        path: Cow<'a, str>,
+        /// 0 persistent, 1 persistent recursive.
+        mode: i32,
+    },
+    CheckWatches {
+        path: Cow<'a, str>,
+        /// See [`watcher_type`](super::watcher_type).
+        kind: i32,
+    },
+    RemoveWatches {
+        path: Cow<'a, str>,
+        /// See [`watcher_type`](super::watcher_type).
+        kind: i32,
+    },
     /// Between servers only.
     CreateSession {
         timeout_ms: i32,
@@ -140,6 +164,26 @@ impl<'a> Request<'a> {
                 data: r.vector(path)?,
                 exist: r.vector(path)?,
                 child: r.vector(path)?,
+            },
+            op::SET_WATCHES2 => Self::SetWatches2 {
+                relative: Zxid(r.i64()?),
+                data: r.vector(path)?,
+                exist: r.vector(path)?,
+                child: r.vector(path)?,
+                persistent: r.vector(path)?,
+                recursive: r.vector(path)?,
+            },
+            op::ADD_WATCH => Self::AddWatch {
+                path: path(r)?,
+                mode: r.i32()?,
+            },
+            op::CHECK_WATCHES => Self::CheckWatches {
+                path: path(r)?,
+                kind: r.i32()?,
+            },
+            op::REMOVE_WATCHES => Self::RemoveWatches {
+                path: path(r)?,
+                kind: r.i32()?,
             },
             op::CREATE_SESSION => Self::CreateSession {
                 timeout_ms: r.i32()?,
@@ -211,6 +255,10 @@ impl<'a> Request<'a> {
             Self::Ping => op::PING,
             Self::Auth { .. } => op::AUTH,
             Self::SetWatches { .. } => op::SET_WATCHES,
+            Self::SetWatches2 { .. } => op::SET_WATCHES2,
+            Self::AddWatch { .. } => op::ADD_WATCH,
+            Self::CheckWatches { .. } => op::CHECK_WATCHES,
+            Self::RemoveWatches { .. } => op::REMOVE_WATCHES,
             Self::CreateSession { .. } => op::CREATE_SESSION,
             Self::CloseSession => op::CLOSE_SESSION,
         }
@@ -273,10 +321,24 @@ impl<'a> Request<'a> {
                 child,
             } => {
                 out.put_i64(relative.0);
-                for list in [data, exist, child] {
-                    out.put_count(list.len());
-                    list.iter().for_each(|path| out.put_string(path));
-                }
+                put_path_lists(&[data, exist, child], out);
+            }
+            Self::SetWatches2 {
+                relative,
+                data,
+                exist,
+                child,
+                persistent,
+                recursive,
+            } => {
+                out.put_i64(relative.0);
+                put_path_lists(&[data, exist, child, persistent, recursive], out);
+            }
+            Self::AddWatch { path, mode: number }
+            | Self::CheckWatches { path, kind: number }
+            | Self::RemoveWatches { path, kind: number } => {
+                out.put_string(path);
+                out.put_i32(*number);
             }
             Self::CreateSession { timeout_ms } => out.put_i32(*timeout_ms),
             Self::Ping | Self::CloseSession => {}
@@ -287,6 +349,13 @@ impl<'a> Request<'a> {
 /// A path that must not be null: ZooKeeper fails on it before any check of the path's text.
 fn path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
     r.string()?.ok_or(DecodeError::Value("path"))
+}
+
+fn put_path_lists(lists: &[&Vec<Cow<'_, str>>], out: &mut Vec<u8>) {
+    for list in lists {
+        out.put_count(list.len());
+        list.iter().for_each(|path| out.put_string(path));
+    }
 }
 
 fn acl_list(r: &mut Reader<'_>) -> Decoded<Option<Vec<Acl>>> {

@@ -259,8 +259,93 @@ fn watcher_event_and_headers() {
 }
 
 #[test]
+fn watch_requests_as_sent() {
+    let bytes = b"\0\0\0\x02/a\0\0\0\x01";
+    let path = Cow::from("/a");
+    for (op, request) in [
+        (
+            op::ADD_WATCH,
+            Request::AddWatch {
+                path: path.clone(),
+                mode: 1,
+            },
+        ),
+        (
+            op::CHECK_WATCHES,
+            Request::CheckWatches {
+                path: path.clone(),
+                kind: 1,
+            },
+        ),
+        (
+            op::REMOVE_WATCHES,
+            Request::RemoveWatches {
+                path: path.clone(),
+                kind: 1,
+            },
+        ),
+    ] {
+        assert_eq!(request.op(), op);
+        assert_eq!(bytes_of(|out| request.encode(out)), bytes);
+        assert_eq!(Request::decode(op, bytes), Ok(request));
+        let null = Request::decode(op, b"\xff\xff\xff\xff\0\0\0\0");
+        assert_eq!(null, Err(DecodeError::Value("path")));
+    }
+    assert_eq!(
+        (op::CHECK_WATCHES, op::REMOVE_WATCHES, op::ADD_WATCH),
+        (17, 18, 106)
+    );
+    let error = Reply::Error(0);
+    assert_eq!(bytes_of(|out| error.encode(out)), b"\0\0\0\0");
+    assert_eq!(Reply::decode(op::ADD_WATCH, b"\0\0\0\0"), Ok(error));
+}
+
+#[test]
+fn set_watches_as_sent() {
+    let bytes = b"\0\0\0\x01\0\0\0\x02\0\0\0\x01\0\0\0\x02/a\0\0\0\0\
+                  \0\0\0\x02\0\0\0\x02/b\0\0\0\x02/c\
+                  \0\0\0\x01\0\0\0\x02/d\0\0\0\x01\0\0\0\x02/e";
+    let (relative, data) = (Zxid(0x1_0000_0002), vec!["/a".into()]);
+    let child = vec!["/b".into(), "/c".into()];
+    let old = Request::SetWatches {
+        relative,
+        data: data.clone(),
+        exist: vec![],
+        child: child.clone(),
+    };
+    let new = Request::SetWatches2 {
+        relative,
+        data,
+        exist: vec![],
+        child,
+        persistent: vec!["/d".into()],
+        recursive: vec!["/e".into()],
+    };
+    let length = bytes.len() - 20;
+    assert_eq!(bytes_of(|out| old.encode(out)), bytes[..length]);
+    assert_eq!(Request::decode(101, &bytes[..length]), Ok(old));
+    assert_eq!(bytes_of(|out| new.encode(out)), bytes);
+    assert_eq!(Request::decode(105, bytes), Ok(new));
+    assert_eq!(
+        Request::decode(105, &bytes[..length]),
+        Err(DecodeError::Truncated)
+    );
+    // Null lists.
+    let null = [&[0; 8][..], &[0xff; 20]].concat();
+    let empty = Request::SetWatches2 {
+        relative: Zxid(0),
+        data: vec![],
+        exist: vec![],
+        child: vec![],
+        persistent: vec![],
+        recursive: vec![],
+    };
+    assert_eq!(Request::decode(105, &null), Ok(empty));
+}
+
+#[test]
 fn operations_not_offered_are_told_apart_from_bad_bodies() {
-    for op in [0, 10, 16, 17, 22, 103, 108, -1, 1000] {
+    for op in [0, 10, 16, 22, 103, 108, -1, 1000] {
         assert_eq!(
             Request::decode(op, &[0; 64]),
             Err(DecodeError::Value("operation"))
@@ -351,6 +436,19 @@ fn arb_request() -> impl Strategy<Value = Request<'static>> {
                 child,
             }
         }),
+        (any::<i64>(), list(), list(), list(), list(), list()).prop_map(|lists| {
+            Request::SetWatches2 {
+                relative: Zxid(lists.0),
+                data: lists.1,
+                exist: lists.2,
+                child: lists.3,
+                persistent: lists.4,
+                recursive: lists.5,
+            }
+        }),
+        (arb_text(), any::<i32>()).prop_map(|(path, mode)| Request::AddWatch { path, mode }),
+        (arb_text(), any::<i32>()).prop_map(|(path, kind)| Request::CheckWatches { path, kind }),
+        (arb_text(), any::<i32>()).prop_map(|(path, kind)| Request::RemoveWatches { path, kind }),
         any::<i32>().prop_map(|timeout_ms| Request::CreateSession { timeout_ms }),
         Just(Request::Ping),
         Just(Request::CloseSession),
