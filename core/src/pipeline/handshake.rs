@@ -141,6 +141,7 @@ impl Clients {
         self.by_session.insert(id, conn);
         self.desk.begin_handshake();
         self.desk.upstream.push(if is_renewed {
+            self.revalidations.push_back((id, conn));
             Upstream::Revalidate {
                 session: id,
                 timeout_ms,
@@ -187,20 +188,23 @@ impl Clients {
         }
     }
 
-    /// The leader's word on a session that a client came back with.
+    /// The leader's word on a session that a client came back with. Answers come in the order of
+    /// the questions: it is about the connection that asked, not about one that has taken over from
+    /// it, whose client has a right to its whole timeout from its own question on.
     pub fn on_revalidated(&mut self, session: SessionId, valid: bool, ctx: &mut Serving<'_>) {
-        let Some(&conn) = self.by_session.get(&session) else {
+        let is_about = |(asked, _): &(SessionId, ConnId)| *asked == session;
+        let Some(oldest) = self.revalidations.iter().position(is_about) else {
             return;
         };
-        match self.connection(conn).phase {
-            Phase::Connecting(s) if s.is_renewed && valid => self.open(conn, s, ctx),
-            Phase::Connecting(s) if s.is_renewed => self.refuse(conn, ctx),
-            // Answers come in the order of the questions; this one may be about a connection
-            // that another has taken over from. What is not valid will never be again.
-            Phase::Open(s) if s.is_renewed && !valid => {
-                self.close(conn, CloseReason::SessionClosed(session), ctx.out);
-            }
-            _ => {}
+        let (_, conn) = self.revalidations.remove(oldest).expect("it was found");
+        let Some(Phase::Connecting(s)) = self.connections.get(&conn).map(|c| c.phase) else {
+            return;
+        };
+        assert!(s.id == session && s.is_renewed, "it has asked");
+        if valid {
+            self.open(conn, s, ctx);
+        } else {
+            self.refuse(conn, ctx);
         }
     }
 

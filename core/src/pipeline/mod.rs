@@ -80,6 +80,8 @@ pub struct Clients {
     connections: BTreeMap<ConnId, Connection>,
     /// The connection that speaks for a session here, from its handshake on.
     by_session: BTreeMap<SessionId, ConnId>,
+    /// Who has asked the leader for which session, oldest first; the connection may be gone.
+    revalidations: VecDeque<(SessionId, ConnId)>,
     alarms: Alarms,
     /// Connections with replies that did not fit into the turn.
     backlog: VecDeque<ConnId>,
@@ -107,6 +109,7 @@ impl Clients {
             session_ids: SessionIds::start(config.me, now.wall),
             connections: BTreeMap::new(),
             by_session: BTreeMap::new(),
+            revalidations: VecDeque::new(),
             alarms: Alarms::default(),
             backlog: VecDeque::new(),
             backlog_due: Instant::default(),
@@ -141,6 +144,7 @@ impl Clients {
             self.close(conn, why.clone(), out);
         }
         self.backlog.clear();
+        self.revalidations.clear();
         self.desk.forget_upstream();
         assert!(self.by_session.is_empty() && self.alarms.is_empty());
         assert!(self.held_bytes == 0 && self.desk.outstanding() == 0);

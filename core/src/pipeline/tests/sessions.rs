@@ -228,18 +228,23 @@ fn a_session_that_moved_closes_without_a_reply() {
 }
 
 #[test]
-fn a_late_no_closes_the_connection_that_took_over() {
+fn an_answer_is_for_the_connection_that_asked() {
     let mut lab = Lab::new();
     let owner = lab.join(A);
-    for conn in [B, ConnId(3)] {
+    let (session, c) = (owner.session, ConnId(3));
+    for conn in [B, c] {
         lab.open(conn);
-        lab.send(conn, &hello(owner.session, &owner.password, 0));
+        lab.send(conn, &hello(session, &owner.password, 0));
     }
-    let session = owner.session;
+    // The session was alive when B asked; B has been taken over from since.
     lab.turn(|clients, ctx| clients.on_revalidated(session, true, ctx));
-    assert_eq!(lab.handshake(ConnId(3)).session, session);
+    assert_eq!(lab.unread(c), 0, "its own question is not answered");
     lab.turn(|clients, ctx| clients.on_revalidated(session, false, ctx));
-    assert_eq!(lab.closed[&ConnId(3)], CloseReason::SessionClosed(session));
+    assert_eq!(lab.handshake(c), ConnectResponse::refusal(Some(false)));
+    assert_eq!(lab.closed[&c], CloseReason::SessionRefused(session));
+    // Nobody has asked this.
+    lab.turn(|clients, ctx| clients.on_revalidated(session, true, ctx));
+    assert_eq!(lab.clients.outstanding(), 0);
 }
 
 #[test]
