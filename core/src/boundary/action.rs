@@ -165,9 +165,8 @@ pub enum Event {
     Looking {
         round: i64,
     },
-    Leading {
-        epoch: Epoch,
-    },
+    /// Won an election; the epoch is not known before a quorum has come.
+    Leading,
     Following {
         leader: ServerId,
     },

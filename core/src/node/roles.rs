@@ -121,9 +121,7 @@ impl Node {
     fn enter_leading(&mut self) {
         let mut leading = Leading::enter(&mut self.sh);
         let waiting: alloc::vec::Vec<_> = self.parked().map(|(link, _)| link).collect();
-        self.sh.report(Event::Leading {
-            epoch: self.sh.promised,
-        });
+        self.sh.report(Event::Leading);
         let mut left = Ok(());
         for link in waiting {
             leading.handle_opened(link, &self.sh);

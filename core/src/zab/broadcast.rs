@@ -273,9 +273,8 @@ impl Broadcast {
             }
             op::CREATE_SESSION => {
                 let timeout_ms = body.first_chunk().map_or(0, |b| i32::from_be_bytes(*b));
-                self.tracker
-                    .open(session, timeout_ms, Some(origin), sh.now.mono);
-                None
+                let is_new = self.tracker.open(session, timeout_ms, Some(origin));
+                (!is_new).then_some(ErrorCode::SessionExpired)
             }
             op::CLOSE_SESSION => {
                 self.tracker.close(session);
@@ -283,7 +282,7 @@ impl Broadcast {
             }
             _ => match self.tracker.check(session, origin) {
                 Standing::Good => None,
-                Standing::Expired => Some(ErrorCode::SessionExpired),
+                Standing::Unknown | Standing::Expired => Some(ErrorCode::SessionExpired),
                 Standing::Moved => Some(ErrorCode::SessionMoved),
             },
         };
@@ -437,12 +436,14 @@ impl Broadcast {
             return;
         };
         self.outstanding.retire(proposal.zxid);
-        self.on_committed(&header, &outcome);
+        self.on_committed(&header, &outcome, sh.now.mono);
     }
 
-    fn on_committed(&mut self, header: &TxnHeader, outcome: &Outcome) {
-        if matches!(outcome, Outcome::SessionClosed) {
-            self.tracker.forget(header.session);
+    fn on_committed(&mut self, header: &TxnHeader, outcome: &Outcome, now: Instant) {
+        match outcome {
+            Outcome::SessionCreated => self.tracker.begin(header.session, now),
+            Outcome::SessionClosed => self.tracker.forget(header.session, now),
+            _ => {}
         }
     }
 

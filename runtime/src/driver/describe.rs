@@ -73,7 +73,7 @@ fn reason_name(why: &CloseReason) -> String {
 pub(super) fn log_event(event: &Event) {
     match event {
         Event::Looking { round } => tracing::info!(round, "looking for a leader"),
-        Event::Leading { epoch } => tracing::info!(%epoch, "leading"),
+        Event::Leading => tracing::info!("leading"),
         Event::Following { leader } => tracing::info!(%leader, "following"),
         Event::Observing { leader } => tracing::info!(%leader, "observing"),
         Event::Serving { epoch, zxid } => tracing::info!(%epoch, %zxid, "serving clients"),

@@ -168,7 +168,7 @@ impl Effects {
     /// Remembers since when this server leads.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Leading { .. } => self.leading = Some(Instant::now()),
+            Event::Leading => self.leading = Some(Instant::now()),
             Event::Looking { .. }
             | Event::Following { .. }
             | Event::Observing { .. }

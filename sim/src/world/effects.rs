@@ -159,9 +159,8 @@ impl World {
                 view.role = RoleName::Looking;
                 view.serving = false;
             }
-            Report::Leading { epoch } => {
+            Report::Leading => {
                 view.role = RoleName::Leading;
-                view.epoch = *epoch;
                 view.serving = false;
             }
             Report::Following { .. } => view.role = RoleName::Following,
