@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Settings};
 use crate::driver;
 use crate::exit::Exit;
+use crate::tools::{self, Fsck, LogCommand, SnapshotCommand};
 use crate::version;
 
 /// The variable that filters the log, in the syntax of `tracing-subscriber`.
@@ -31,6 +32,14 @@ enum Command {
         #[arg(value_name = "ZOO_CFG")]
         config: Option<PathBuf>,
     },
+    /// Look into transaction logs
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Look into snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Say what a start would make of a data directory, changing nothing
+    Fsck(Fsck),
     /// Print the version
     Version,
 }
@@ -51,6 +60,9 @@ pub fn main() -> Exit {
     };
     match arguments.command {
         Command::Serve { config } => serve(config.as_deref()),
+        Command::Log(command) => tools::run_log(&command),
+        Command::Snapshot(command) => tools::run_snapshot(&command),
+        Command::Fsck(fsck) => tools::run_fsck(&fsck),
         Command::Version => print(version::SHORT),
     }
 }

@@ -6,5 +6,6 @@ pub mod config;
 pub mod driver;
 pub mod exit;
 mod owner;
+pub mod tools;
 pub mod version;
 mod words;

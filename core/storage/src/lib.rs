@@ -8,6 +8,7 @@ mod cut;
 mod epochs;
 mod error;
 mod files;
+pub mod inspect;
 mod log_format;
 mod log_reader;
 mod log_writer;

@@ -188,6 +188,29 @@ pub(crate) fn scan<F: Files>(
     }
 }
 
+/// Visits the whole records from an offset that a record or the header ends at, and says where they
+/// end for now. Judges nothing: somebody may be writing there.
+pub(crate) fn scan_on<F: Files>(
+    files: &F,
+    file: &LogFile,
+    from: u64,
+    visit: &mut dyn FnMut(&Record),
+) -> Result<u64, StorageError> {
+    let mut window = Window {
+        files,
+        name: &file.name,
+        len: file.len,
+        start: 0,
+        bytes: Vec::new(),
+    };
+    let mut offset = from.max(HEADER_BYTES);
+    while let Ok(record) = next_record(&mut window, offset)? {
+        visit(&record);
+        offset = record.end();
+    }
+    Ok(offset)
+}
+
 fn next_record<F: Files>(
     window: &mut Window<'_, F>,
     offset: u64,

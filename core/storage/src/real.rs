@@ -13,7 +13,7 @@ use crate::files::{Dir, Files};
 pub const LOCK_NAME: &str = "vivarium.lock";
 
 /// ZooKeeper's name for the directory of its current format.
-const VERSION_DIR: &str = "version-2";
+pub(crate) const VERSION_DIR: &str = "version-2";
 
 /// Open files kept, so that a log is not opened for each write.
 const HANDLES_MAX: usize = 8;

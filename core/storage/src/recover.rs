@@ -7,10 +7,11 @@
 //! snapshot that ZooKeeper did not finish, where an older one and the logs hold the same.
 
 use bytes::Bytes;
-use vivarium_core::ids::Zxid;
+use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::mutants::Mutants;
 use vivarium_core::recovery::Recovery;
 
+use crate::epochs;
 use crate::error::{About, CURE_RESYNC, StorageError};
 use crate::files::{Dir, Files};
 use crate::log_reader::{Ending, LogFile, Record, Scan, scan};
@@ -151,6 +152,22 @@ fn load_empty<F: Files>(
         loaded.scans.push((file.clone(), scanned));
     }
     Ok(loaded)
+}
+
+/// Epochs without any snapshot are what remains when history was lost: every server has a
+/// snapshot before it has an epoch.
+pub(crate) fn refuse_epochs_alone<F: Files>(files: &F) -> Result<(), StorageError> {
+    for name in [names::ACCEPTED_EPOCH, names::CURRENT_EPOCH] {
+        if let Some(epoch) = epochs::read(files, name)?
+            && epoch > Epoch(0)
+        {
+            return Err(StorageError::inconsistent(format!(
+                "{name} says {epoch}, but there is neither a snapshot nor a log: this server's \
+                 history is missing"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A snapshot that could not be used.

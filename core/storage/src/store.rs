@@ -212,7 +212,7 @@ impl<F: Files> Store<F> {
         let Options { seed, mutants, .. } = self.options;
         let mut loaded = recover::load(&self.files, seed, mutants, None)?;
         if loaded.snapshot.is_none() {
-            self.refuse_epochs_alone()?;
+            recover::refuse_epochs_alone(&self.files)?;
         }
         recover::settle(&mut self.files, &mut loaded)?;
         self.last = loaded.recovery.zxid();
@@ -226,22 +226,6 @@ impl<F: Files> Store<F> {
         assert_eq!(recovered.database.applied(), self.last);
         self.log = LogWriter::new(self.options.prealloc_bytes);
         Ok(recovered)
-    }
-
-    /// Epochs without any snapshot are what remains when history was lost: every server has a
-    /// snapshot before it has an epoch.
-    fn refuse_epochs_alone(&self) -> Result<(), StorageError> {
-        for name in [names::ACCEPTED_EPOCH, names::CURRENT_EPOCH] {
-            if let Some(epoch) = epochs::read(&self.files, name)?
-                && epoch > Epoch(0)
-            {
-                return Err(StorageError::inconsistent(format!(
-                    "{name} says {epoch}, but there is neither a snapshot nor a log: this server's \
-                     history is missing"
-                )));
-            }
-        }
-        Ok(())
     }
 
     fn with_epochs(

@@ -1,0 +1,200 @@
+//! The tools that look into a data directory: what they print of one that a server has written, and
+//! that they change nothing.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real processes in real time; nothing here is replayed"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use vivarium_tests::client::flag;
+use vivarium_tests::directory::{flip, logs, snapshots};
+use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::program;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(program::vivarium())
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+/// What a command prints that must succeed.
+fn printed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What a command says that must fail.
+fn complaint(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+/// Every file below a directory and its bytes.
+fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(dir).expect("a directory");
+    files
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            (text(&path).to_owned(), fs::read(&path).expect("a file"))
+        })
+        .collect()
+}
+
+/// A server that has written a few of everything and has stopped.
+fn written(name: &str) -> Ensemble {
+    let mut ensemble = Plan::new(name, 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=20")
+        .start();
+    let mut client = ensemble.client(1);
+    let made = (|| {
+        client.create("/jobs", b"", flag::PERSISTENT)?;
+        for number in 0..40 {
+            client.create(&format!("/jobs/n{number:02}"), b"payload", flag::PERSISTENT)?;
+        }
+        client.set("/jobs/n03", b"\xff\x00", -1)?;
+        client.create("/jobs/lease", b"held", flag::EPHEMERAL)?;
+        client.delete("/jobs/n05", -1)
+    })();
+    made.expect("writes are answered");
+    client.close().expect("answered");
+    ensemble.terminate(1);
+    ensemble
+}
+
+#[test]
+fn a_log_is_dumped_line_by_line() {
+    let ensemble = written("tools-log");
+    let dir = ensemble.data_dir(1);
+    let before = content(&ensemble.version_dir(1));
+    let dump = printed(&["log", "dump", text(&dir)]);
+    let find = |text: &str| {
+        let mut found = dump.lines().filter(|line| line.contains(text));
+        let line = found.next().unwrap_or_else(|| panic!("{text} in {dump}"));
+        assert_eq!(found.next(), None, "{text} twice");
+        line.to_owned()
+    };
+    let create = find("path=\"/jobs/n07\"");
+    assert!(create.contains(" type=create "), "{create}");
+    assert!(
+        create.contains(" mode=persistent data=payload acl=world:anyone:cdrwa "),
+        "{create}"
+    );
+    assert!(find(" type=setData ").contains("version=1 data=hex:ff00"));
+    assert!(find(" mode=ephemeral ").contains("path=\"/jobs/lease\""));
+    assert!(find(" type=delete ").contains("path=\"/jobs/n05\""));
+    assert!(find(" type=closeSession ").contains("ephemerals=[\"/jobs/lease\"]"));
+    let under = printed(&["log", "dump", "--under", "/jobs/n03", text(&dir)]);
+    assert_eq!(under.lines().count(), 2, "{under}");
+    let json = printed(&["log", "dump", "--json", "--from", "0x2", "--to", "3", text(&dir)]);
+    let zxids: Vec<_> = json
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["zxid"].clone())
+        .collect();
+    assert_eq!(zxids, ["0x2", "0x3"]);
+    assert_eq!(content(&ensemble.version_dir(1)), before, "nothing changes");
+}
+
+#[test]
+fn a_log_is_verified_and_rot_is_named() {
+    let ensemble = written("tools-verify");
+    let dir = ensemble.data_dir(1);
+    let report = printed(&["log", "verify", text(&dir)]);
+    assert!(report.lines().all(|line| line.ends_with("end=clean")), "{report}");
+    let counted: usize = report
+        .lines()
+        .map(|line| {
+            let (_, rest) = line.split_once("transactions=").expect("a count");
+            let (count, _) = rest.split_once(' ').expect("more fields");
+            count.parse::<usize>().expect("a number")
+        })
+        .sum();
+    let dumped = printed(&["log", "dump", text(&dir)]).lines().count();
+    assert_eq!(counted, dumped);
+    let first = logs(&ensemble.version_dir(1)).swap_remove(0);
+    flip(&first, 100);
+    let said = complaint(&["log", "verify", text(&dir)]);
+    let name = first.file_name().expect("a name").to_str().expect("text");
+    assert!(said.contains(name) && said.contains("offset"), "{said}");
+    assert!(complaint(&["log", "verify", "/nowhere"]).contains("/nowhere"));
+}
+
+#[test]
+fn a_log_is_followed_while_a_server_writes() {
+    let ensemble = Plan::new("tools-follow", 1).kind(Kind::Vivarium).start();
+    let mut client = ensemble.client(1);
+    client.create("/before", b"", flag::PERSISTENT).expect("answered");
+    let mut follow = Command::new(program::vivarium())
+        .args(["log", "follow", text(&ensemble.data_dir(1))])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let output = follow.stdout.take().expect("piped");
+    let mut lines = BufReader::new(output).lines().map(|line| line.expect("text"));
+    assert!(lines.by_ref().any(|line| line.contains("path=\"/before\"")));
+    client.create("/after", b"", flag::PERSISTENT).expect("answered");
+    assert!(lines.by_ref().any(|line| line.contains("path=\"/after\"")));
+    follow.kill().expect("it still runs");
+    follow.wait().expect("it ends");
+}
+
+#[test]
+fn a_snapshot_is_dumped_counted_and_exported() {
+    let ensemble = written("tools-snapshot");
+    let dir = ensemble.data_dir(1);
+    let dump = printed(&["snapshot", "dump", "--under", "/jobs", text(&dir)]);
+    let node = "znode path=\"/jobs/n03\" owner=none czxid=0x";
+    assert!(dump.lines().any(|line| line.starts_with(node)), "{dump}");
+    let verified = printed(&["snapshot", "verify", text(&dir)]);
+    assert_eq!(verified.lines().count(), snapshots(&ensemble.version_dir(1)).len());
+    let stat = printed(&["snapshot", "stat", "--json", text(&dir)]);
+    let stat: serde_json::Value = serde_json::from_str(&stat).expect("JSON");
+    assert_eq!(stat["most_children"][0]["path"], "/jobs", "{stat}");
+    let exported = printed(&["snapshot", "export", "--under", "/jobs", text(&dir)]);
+    let exported: serde_json::Value = serde_json::from_str(&exported).expect("JSON");
+    assert_eq!(exported["znodes"]["/jobs/n01"]["data"], "payload");
+    assert!(complaint(&["snapshot", "export", "--under", "/none", text(&dir)]).contains("/none"));
+    let newest = snapshots(&ensemble.version_dir(1)).pop().expect("one");
+    flip(&newest, fs::metadata(&newest).expect("a file").len() as usize / 2);
+    let said = complaint(&["snapshot", "verify", text(&newest)]);
+    assert!(said.contains("is damaged at offset"), "{said}");
+}
+
+#[test]
+fn fsck_says_what_a_start_would_do() {
+    let ensemble = written("tools-fsck");
+    let dir = ensemble.data_dir(1);
+    let report = printed(&["fsck", text(&dir)]);
+    assert!(report.contains("a server would start with this directory"), "{report}");
+    // The end of the last record is gone, as after a crash of another server.
+    let last = logs(&ensemble.version_dir(1)).pop().expect("a log");
+    let verified = printed(&["log", "verify", text(&last)]);
+    let (_, used) = verified.split_once("used=").expect("a length");
+    let (used, _) = used.split_once(' ').expect("more fields");
+    let file = fs::OpenOptions::new().write(true).open(&last).expect("a file");
+    file.set_len(used.parse::<u64>().expect("a number") - 3).expect("cut");
+    let before = content(&ensemble.version_dir(1));
+    let report = printed(&["fsck", text(&dir)]);
+    assert!(report.contains("torn end"), "{report}");
+    assert_eq!(content(&ensemble.version_dir(1)), before, "nothing changes");
+    let oldest = snapshots(&ensemble.version_dir(1));
+    for path in oldest {
+        fs::remove_file(path).expect("removed");
+    }
+    let said = complaint(&["fsck", text(&dir)]);
+    assert!(said.contains("there is no snapshot"), "{said}");
+}
