@@ -232,11 +232,12 @@ fn is_large(path: &Path) -> bool {
 /// Runs `stages` one after the other over the same directories. Each writes something, and shows
 /// what all before it wrote.
 fn relay(name: &str, voters: i64, stages: &[Kind]) {
+    relay_with(Plan::new(name, voters), stages);
+}
+
+fn relay_with(plan: Plan, stages: &[Kind]) {
     // Snapshots are frequent, so that each stage starts from one and replays a log.
-    let plan = Plan::new(name, voters)
-        .line("snapCount=150")
-        .kind(stages[0]);
-    let mut ensemble = plan.prepare();
+    let mut ensemble = plan.line("snapCount=150").kind(stages[0]).prepare();
     let mut expected = Tree::new();
     for (stage, kind) in stages.iter().enumerate() {
         println!("stage {stage}: {kind:?}");
@@ -319,6 +320,19 @@ fn a_standalone_directory_goes_to_zookeeper_and_back() {
     for java in java_kinds("standalone directory, there and back") {
         let us = Kind::under_test();
         relay("relay-standalone", 1, &[us, java, us, java]);
+    }
+}
+
+#[test]
+fn a_directory_with_packed_snapshots_goes_to_zookeeper_and_back() {
+    for java in java_kinds("packed snapshots, there and back") {
+        // ZooKeeper has packed them since 3.6.
+        for method in ["gz", "snappy"] {
+            let us = Kind::under_test();
+            let line = format!("snapshot.compression.method={method}");
+            let plan = Plan::new(&format!("relay-{method}"), 1).line(&line);
+            relay_with(plan, &[us, java, us, java, us]);
+        }
     }
 }
 

@@ -99,6 +99,7 @@ const KEYS: &[(&str, Treatment)] = &[
     ("secureClientPort", Refused(TLS)),
     ("secureClientPortAddress", Refused(TLS)),
     ("snapCount", Used),
+    ("snapshot.compression.method", Used),
     ("sslQuorum", Only("false", TLS)),
     ("standaloneEnabled", Used),
     ("syncEnabled", Ignored("observers log to disk as well")),
@@ -121,7 +122,12 @@ pub(super) fn key_of_property(name: &str) -> Option<&str> {
     }
     let key = name.strip_prefix("zookeeper.")?;
     let is_property = match treatment(key)? {
-        Used => ["4lw.commands.whitelist", "snapCount"].contains(&key),
+        Used => [
+            "4lw.commands.whitelist",
+            "snapCount",
+            "snapshot.compression.method",
+        ]
+        .contains(&key),
         Ignored(_) | Only(..) | Refused(_) => true,
     };
     is_property.then_some(key)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use vivarium_core::config::LearnerType;
 use vivarium_core::ids::ServerId;
+use vivarium_storage::Packing;
 
 use super::complaint::Complaint;
 use super::flags::Flag;
@@ -38,6 +39,7 @@ pub(super) struct RawConfig {
     pub peer_type: Option<Lined<LearnerType>>,
     pub snap_count: Option<Lined<u32>>,
     pub snap_retain: Option<Lined<u32>>,
+    pub packing: Option<Lined<Packing>>,
     pub whitelist: Option<Lined<String>>,
     pub standalone_enabled: Option<Lined<bool>>,
     pub listen_on_all: Option<Lined<bool>>,
@@ -125,6 +127,13 @@ impl RawConfig {
                 });
             }
             "snapCount" => self.snap_count = Some(number(p)?),
+            "snapshot.compression.method" => {
+                let value = packing(&p.value)?;
+                self.packing = Some(Lined {
+                    place: p.place,
+                    value,
+                });
+            }
             "4lw.commands.whitelist" => {
                 self.whitelist = Some(Lined {
                     place: p.place,
@@ -185,6 +194,18 @@ impl RawConfig {
             return Err(format!("server {id} was already given at {}", twin.place));
         }
         Ok(())
+    }
+}
+
+/// ZooKeeper takes a name that it does not know for none.
+fn packing(value: &str) -> Result<Packing, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "" => Ok(Packing::Plain),
+        "gz" => Ok(Packing::Gzip),
+        "snappy" => Ok(Packing::Snappy),
+        other => Err(format!(
+            "snapshot.compression.method is {other}; it can be gz, snappy, or nothing"
+        )),
     }
 }
 

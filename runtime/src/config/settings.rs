@@ -9,6 +9,7 @@ use vivarium_core::boundary::FourLetterWord;
 use vivarium_core::config::{Config, LearnerType, Member, Rules};
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
+use vivarium_storage::Packing;
 
 use super::complaint::Complaint;
 use super::place::Place;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub snap_count: u32,
     /// Snapshots that are kept, with the logs after the oldest of them.
     pub snap_retain: usize,
+    /// How new snapshots are packed.
+    pub packing: Packing,
     /// Snapshots, epochs, `myid`.
     pub data_dir: PathBuf,
     /// Transaction logs; often the same.
@@ -76,6 +79,7 @@ impl Settings {
             session_timeout_max: 20 * tick,
             snap_count: SNAP_COUNT_DEFAULT,
             snap_retain: SNAP_RETAIN_DEFAULT as usize,
+            packing: Packing::Plain,
             data_dir: PathBuf::from("./vivarium-data"),
             log_dir: PathBuf::from("./vivarium-data"),
             client: Endpoint {
@@ -142,6 +146,7 @@ impl Settings {
                 .snap_count
                 .as_ref()
                 .map_or(SNAP_COUNT_DEFAULT, |c| c.value.max(2)),
+            packing: raw.packing.as_ref().map_or(Packing::Plain, |l| l.value),
             snap_retain: raw
                 .snap_retain
                 .as_ref()

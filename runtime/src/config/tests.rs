@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use vivarium_core::config::LearnerType;
 use vivarium_core::ids::ServerId;
+use vivarium_storage::Packing;
 
 use super::{Endpoint, Loaded, parse};
 
@@ -336,4 +337,17 @@ fn session_timeouts_follow_the_tick_unless_given() {
     assert_eq!(found.settings.session_timeout_max, Duration::from_secs(2));
     let found = loaded("dataDir=/d\nclientPort=1\nminSessionTimeout=-1\n");
     assert_eq!(found.settings.session_timeout_min, Duration::from_secs(6));
+}
+
+#[test]
+fn snapshots_are_packed_as_zookeeper_is_told_to() {
+    let packing = |value: &str| {
+        let text = format!("dataDir=/d\nclientPort=2181\nsnapshot.compression.method={value}\n");
+        loaded(&text).settings.packing
+    };
+    assert_eq!(packing(""), Packing::Plain);
+    assert_eq!(packing("gz"), Packing::Gzip);
+    assert_eq!(packing("SNAPPY"), Packing::Snappy);
+    let said = refused("dataDir=/d\nclientPort=2181\nsnapshot.compression.method=zip\n");
+    assert!(said.contains("line 3") && said.contains("zip"), "{said}");
 }

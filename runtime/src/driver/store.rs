@@ -49,6 +49,7 @@ pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<O
     let path = files.path(Dir::Snapshots).join(BACKGROUND_TMP);
     let options = Options {
         snap_retain: settings.snap_retain,
+        packing: settings.packing,
         seed,
         mutants: Mutants::default(),
         ..Options::default()
