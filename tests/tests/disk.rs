@@ -270,7 +270,10 @@ fn relay_with(plan: Plan, stages: &[Kind]) {
         for id in ensemble.ids() {
             let mut client = ensemble.client(id);
             client.sync("/").expect("sync is answered");
-            assert_eq!(tree(&mut client).len(), expected.len(), "server {id}");
+            let mut found = tree(&mut client);
+            lease(&mut found);
+            lease(&mut expected);
+            assert_eq!(found.len(), expected.len(), "server {id}");
         }
         for id in ensemble.ids() {
             ensemble.kill(id);
