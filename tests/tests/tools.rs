@@ -100,7 +100,16 @@ fn a_log_is_dumped_line_by_line() {
     assert!(find(" type=closeSession ").contains("ephemerals=[\"/jobs/lease\"]"));
     let under = printed(&["log", "dump", "--under", "/jobs/n03", text(&dir)]);
     assert_eq!(under.lines().count(), 2, "{under}");
-    let json = printed(&["log", "dump", "--json", "--from", "0x2", "--to", "3", text(&dir)]);
+    let json = printed(&[
+        "log",
+        "dump",
+        "--json",
+        "--from",
+        "0x2",
+        "--to",
+        "3",
+        text(&dir),
+    ]);
     let zxids: Vec<_> = json
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["zxid"].clone())
@@ -114,7 +123,10 @@ fn a_log_is_verified_and_rot_is_named() {
     let ensemble = written("tools-verify");
     let dir = ensemble.data_dir(1);
     let report = printed(&["log", "verify", text(&dir)]);
-    assert!(report.lines().all(|line| line.ends_with("end=clean")), "{report}");
+    assert!(
+        report.lines().all(|line| line.ends_with("end=clean")),
+        "{report}"
+    );
     let counted: usize = report
         .lines()
         .map(|line| {
@@ -137,16 +149,22 @@ fn a_log_is_verified_and_rot_is_named() {
 fn a_log_is_followed_while_a_server_writes() {
     let ensemble = Plan::new("tools-follow", 1).kind(Kind::Vivarium).start();
     let mut client = ensemble.client(1);
-    client.create("/before", b"", flag::PERSISTENT).expect("answered");
+    client
+        .create("/before", b"", flag::PERSISTENT)
+        .expect("answered");
     let mut follow = Command::new(program::vivarium())
         .args(["log", "follow", text(&ensemble.data_dir(1))])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program runs");
     let output = follow.stdout.take().expect("piped");
-    let mut lines = BufReader::new(output).lines().map(|line| line.expect("text"));
+    let mut lines = BufReader::new(output)
+        .lines()
+        .map(|line| line.expect("text"));
     assert!(lines.by_ref().any(|line| line.contains("path=\"/before\"")));
-    client.create("/after", b"", flag::PERSISTENT).expect("answered");
+    client
+        .create("/after", b"", flag::PERSISTENT)
+        .expect("answered");
     assert!(lines.by_ref().any(|line| line.contains("path=\"/after\"")));
     follow.kill().expect("it still runs");
     follow.wait().expect("it ends");
@@ -160,7 +178,10 @@ fn a_snapshot_is_dumped_counted_and_exported() {
     let node = "znode path=\"/jobs/n03\" owner=none czxid=0x";
     assert!(dump.lines().any(|line| line.starts_with(node)), "{dump}");
     let verified = printed(&["snapshot", "verify", text(&dir)]);
-    assert_eq!(verified.lines().count(), snapshots(&ensemble.version_dir(1)).len());
+    assert_eq!(
+        verified.lines().count(),
+        snapshots(&ensemble.version_dir(1)).len()
+    );
     let stat = printed(&["snapshot", "stat", "--json", text(&dir)]);
     let stat: serde_json::Value = serde_json::from_str(&stat).expect("JSON");
     assert_eq!(stat["most_children"][0]["path"], "/jobs", "{stat}");
@@ -169,7 +190,10 @@ fn a_snapshot_is_dumped_counted_and_exported() {
     assert_eq!(exported["znodes"]["/jobs/n01"]["data"], "payload");
     assert!(complaint(&["snapshot", "export", "--under", "/none", text(&dir)]).contains("/none"));
     let newest = snapshots(&ensemble.version_dir(1)).pop().expect("one");
-    flip(&newest, fs::metadata(&newest).expect("a file").len() as usize / 2);
+    flip(
+        &newest,
+        fs::metadata(&newest).expect("a file").len() as usize / 2,
+    );
     let said = complaint(&["snapshot", "verify", text(&newest)]);
     assert!(said.contains("is damaged at offset"), "{said}");
 }
@@ -179,14 +203,21 @@ fn fsck_says_what_a_start_would_do() {
     let ensemble = written("tools-fsck");
     let dir = ensemble.data_dir(1);
     let report = printed(&["fsck", text(&dir)]);
-    assert!(report.contains("a server would start with this directory"), "{report}");
+    assert!(
+        report.contains("a server would start with this directory"),
+        "{report}"
+    );
     // The end of the last record is gone, as after a crash of another server.
     let last = logs(&ensemble.version_dir(1)).pop().expect("a log");
     let verified = printed(&["log", "verify", text(&last)]);
     let (_, used) = verified.split_once("used=").expect("a length");
     let (used, _) = used.split_once(' ').expect("more fields");
-    let file = fs::OpenOptions::new().write(true).open(&last).expect("a file");
-    file.set_len(used.parse::<u64>().expect("a number") - 3).expect("cut");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&last)
+        .expect("a file");
+    file.set_len(used.parse::<u64>().expect("a number") - 3)
+        .expect("cut");
     let before = content(&ensemble.version_dir(1));
     let report = printed(&["fsck", text(&dir)]);
     assert!(report.contains("torn end"), "{report}");

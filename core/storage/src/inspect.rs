@@ -241,7 +241,9 @@ pub fn check_up<F: Files>(files: &F, limit: Option<Zxid>) -> Result<Checkup, Sto
     for (file, scanned) in &loaded.scans {
         let name = &file.name;
         if scanned.records == 0 {
-            notes.push(format!("{name} holds no transaction: a start would remove it"));
+            notes.push(format!(
+                "{name} holds no transaction: a start would remove it"
+            ));
         } else if file.is_last && scanned.ending == Ending::Torn {
             notes.push(format!(
                 "{name} has a torn end, never acknowledged: a start would cut it at offset {}",

@@ -44,7 +44,10 @@ impl Fsck {
         if self.log_dir.is_some() {
             writeln!(out, "logs          {}", log_dir.display())?;
         }
-        let snapshot = found.snapshot.as_deref().unwrap_or("none: an empty directory");
+        let snapshot = found
+            .snapshot
+            .as_deref()
+            .unwrap_or("none: an empty directory");
         writeln!(out, "snapshot      {snapshot}")?;
         writeln!(out, "replayed      {} transactions", found.replayed)?;
         writeln!(out, "zxid          {}", found.database.applied())?;

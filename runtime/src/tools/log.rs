@@ -70,7 +70,10 @@ impl Choice {
         self.from.is_none_or(|from| header.zxid >= from)
             && self.to.is_none_or(|to| header.zxid <= to)
             && self.session.is_none_or(|id| header.session.0 == id.0)
-            && self.under.as_deref().is_none_or(|top| touches(&record.txn, top))
+            && self
+                .under
+                .as_deref()
+                .is_none_or(|top| touches(&record.txn, top))
     }
 
     /// Prints one record, if it is wanted. What can not be read is printed as that.
@@ -238,13 +241,13 @@ fn read(
     visit: &mut dyn FnMut(u64, Zxid, &Bytes) -> Result<bool, ToolError>,
 ) -> Result<LogReport, ToolError> {
     let mut failed = None;
-    let report = read_log(&target.files, name, &mut |offset, zxid, bytes| {
-        match visit(offset, zxid, bytes) {
-            Ok(go_on) => go_on,
-            Err(e) => {
-                failed = Some(e);
-                false
-            }
+    let report = read_log(&target.files, name, &mut |offset, zxid, bytes| match visit(
+        offset, zxid, bytes,
+    ) {
+        Ok(go_on) => go_on,
+        Err(e) => {
+            failed = Some(e);
+            false
         }
     })?;
     match failed {

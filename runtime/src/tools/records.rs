@@ -31,7 +31,9 @@ pub(super) fn line(fields: &Fields) -> String {
 
 /// The same as a JSON object.
 pub(super) fn object(fields: Fields) -> Value {
-    let pairs = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let pairs = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
@@ -113,7 +115,11 @@ pub(super) fn data(bytes: Option<&[u8]>, whole: bool) -> Value {
     let Some(bytes) = bytes else {
         return Value::Null;
     };
-    let shown = if whole { bytes } else { &bytes[..bytes.len().min(DATA_SHOWN_BYTES)] };
+    let shown = if whole {
+        bytes
+    } else {
+        &bytes[..bytes.len().min(DATA_SHOWN_BYTES)]
+    };
     let cut = if shown.len() < bytes.len() {
         format!("... ({} bytes)", bytes.len())
     } else {
@@ -266,7 +272,10 @@ mod tests {
         assert_eq!(data(Some(long.as_bytes()), true), json!(long));
         let cut = format!("{}... (100 bytes)", "\u{e9}".repeat(32));
         assert_eq!(data(Some(long.as_bytes()), false), json!(cut));
-        assert_eq!(line(&vec![("data", json!("")), ("n", json!(-1))]), "data=\"\" n=-1");
+        assert_eq!(
+            line(&vec![("data", json!("")), ("n", json!(-1))]),
+            "data=\"\" n=-1"
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use vivarium_core::database::Database;
-use vivarium_core::tree::NodeRef;
 use vivarium_core::time::WallMs;
+use vivarium_core::tree::NodeRef;
 use vivarium_storage::inspect::read_snapshot;
 
 use super::ToolError;
@@ -127,7 +127,10 @@ impl Dump {
         if self.under.is_none() {
             for (session, timeout_ms) in database.sessions() {
                 let id = json!(session.to_string());
-                print("session", vec![("id", id), ("timeout_ms", json!(timeout_ms))])?;
+                print(
+                    "session",
+                    vec![("id", id), ("timeout_ms", json!(timeout_ms))],
+                )?;
             }
         }
         let top = self.under.as_deref().unwrap_or("/");
@@ -237,7 +240,11 @@ impl Stat {
             return Ok(());
         }
         for (name, value) in &fields {
-            writeln!(out, "{name:<12} {}", value.as_str().unwrap_or(&value.to_string()))?;
+            writeln!(
+                out,
+                "{name:<12} {}",
+                value.as_str().unwrap_or(&value.to_string())
+            )?;
         }
         for (what, ranking) in [
             ("bytes of data", &counts.by_data),
