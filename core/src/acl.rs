@@ -2,21 +2,22 @@
 //! stored.
 //!
 //! Knows: the schemes world, auth, digest and ip, as in ZooKeeper's `PrepRequestProcessor` and
-//! authentication providers, and the identity `super`. Refuses to know: how an identity was
-//! proven, and the schemes that need a provider of their own (x509, sasl): entries of these match
-//! nobody and can not be stored.
+//! authentication providers, and the identity `super`. Refuses to know: connections, and the
+//! schemes that ZooKeeper only has where it is told so (x509, sasl): here as there they can not be
+//! proven or stored, and entries of them match nobody.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
+use crate::config::Rules;
 use crate::limits::ACL_BYTES_MAX;
 use crate::wire::records::{Acl, ErrorCode, Id, perms};
 
@@ -29,13 +30,21 @@ const SUPER: &str = "super";
 
 /// May somebody with these identities do anything of `mask` (see [`perms`])? One bit of it is
 /// enough. An empty list allows everybody, and `super` is allowed everywhere.
-pub fn allows(acl: &[Acl], mask: i32, identities: &[Id]) -> bool {
-    if acl.is_empty() || identities.iter().any(|who| who.scheme == SUPER) {
+pub fn allows(rules: &Rules, acl: &[Acl], mask: i32, identities: &[Id]) -> bool {
+    if rules.skip_acl || acl.is_empty() || identities.iter().any(|who| who.scheme == SUPER) {
         return true;
     }
+    let admits = |entry: &Id| {
+        has_provider(rules, &entry.scheme) && identities.iter().any(|who| matches(entry, who))
+    };
     acl.iter()
         .filter(|entry| entry.perms & mask != 0)
-        .any(|entry| is_anyone(&entry.id) || identities.iter().any(|who| matches(&entry.id, who)))
+        .any(|entry| is_anyone(&entry.id) || admits(&entry.id))
+}
+
+/// Is this a scheme that identities and entries may have, besides world, auth and super?
+fn has_provider(rules: &Rules, scheme: &str) -> bool {
+    scheme == IP || (scheme == DIGEST && rules.digest_auth)
 }
 
 fn is_anyone(id: &Id) -> bool {
@@ -59,7 +68,7 @@ fn matches(entry: &Id, who: &Id) -> bool {
 /// # Errors
 /// `InvalidAcl` for an empty list, an unknown scheme, a malformed id, `auth` without any proven
 /// identity, and a list that grows beyond [`ACL_BYTES_MAX`].
-pub fn resolve(requested: &[Acl], identities: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+pub fn resolve(rules: &Rules, requested: &[Acl], identities: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
     let mut seen = BTreeSet::new();
     let mut is_first = |entry| requested.len() == 1 || seen.insert(entry);
     let mut resolved = Vec::new();
@@ -70,12 +79,13 @@ pub fn resolve(requested: &[Acl], identities: &[Id]) -> Result<Vec<Acl>, ErrorCo
         }
         let before = resolved.len();
         if entry.id.scheme == AUTH {
-            let proven = identities.iter().filter(|who| who.scheme == DIGEST);
+            let is_proven = |who: &&Id| who.scheme == DIGEST && rules.digest_auth;
+            let proven = identities.iter().filter(is_proven);
             resolved.extend(proven.map(|who| Acl {
                 perms: entry.perms,
                 id: who.clone(),
             }));
-        } else if is_storable(&entry.id) {
+        } else if is_storable(rules, &entry.id) {
             resolved.push(entry.clone());
         }
         let added = &resolved[before..];
@@ -95,12 +105,11 @@ pub fn resolve(requested: &[Acl], identities: &[Id]) -> Result<Vec<Acl>, ErrorCo
     }
 }
 
-fn is_storable(id: &Id) -> bool {
+fn is_storable(rules: &Rules, id: &Id) -> bool {
     match id.scheme.as_str() {
-        WORLD => id.id == ANYONE,
-        DIGEST => is_digest(&id.id),
+        DIGEST => rules.digest_auth && is_digest(&id.id),
         IP => IpBlock::parse(&id.id).is_some(),
-        _ => false,
+        _ => is_anyone(id),
     }
 }
 
@@ -111,11 +120,11 @@ fn is_digest(id: &str) -> bool {
 }
 
 /// The list as getACL shows it: without ADMIN, digests lose what follows the user name.
-pub fn visible<'a>(acl: &'a [Acl], identities: &[Id]) -> Cow<'a, [Acl]> {
+pub fn visible<'a>(rules: &Rules, acl: &'a [Acl], identities: &[Id]) -> Cow<'a, [Acl]> {
     if acl.is_empty() {
         return Cow::Owned([Acl::world(perms::ALL)].into());
     }
-    if allows(acl, perms::ADMIN, identities) {
+    if allows(rules, acl, perms::ADMIN, identities) {
         return Cow::Borrowed(acl);
     }
     Cow::Owned(acl.iter().map(redacted).collect())
@@ -123,11 +132,39 @@ pub fn visible<'a>(acl: &'a [Acl], identities: &[Id]) -> Cow<'a, [Acl]> {
 
 fn redacted(entry: &Acl) -> Acl {
     let mut entry = entry.clone();
-    if entry.id.scheme == DIGEST {
-        let user = entry.id.id.split(':').next().unwrap_or_default();
+    if entry.id.scheme == DIGEST
+        && let Some((user, _)) = entry.id.id.split_once(':')
+    {
         entry.id.id = format!("{user}:x");
     }
     entry
+}
+
+/// What an auth request proves. `None`: it is refused, because the scheme has no provider here, or
+/// because there is nothing to hash.
+pub fn prove(rules: &Rules, scheme: &str, auth: Option<&[u8]>) -> Option<Vec<Id>> {
+    if !has_provider(rules, scheme) {
+        return None;
+    }
+    if scheme == IP {
+        // Every connection has this identity already.
+        return Some(Vec::new());
+    }
+    let identity = digest_identity(auth?);
+    let is_super = rules.super_digest.as_ref() == Some(&identity.id);
+    let super_identity = is_super.then(|| Id {
+        scheme: SUPER.into(),
+        id: String::new(),
+    });
+    Some(super_identity.into_iter().chain([identity]).collect())
+}
+
+/// An identity as whoAmI names it: without the hash of a digest.
+pub fn user_name(who: &Id) -> &str {
+    match who.scheme.as_str() {
+        DIGEST => who.id.split(':').next().unwrap_or_default(),
+        _ => &who.id,
+    }
 }
 
 /// The identity that `auth digest user:password` proves: `user:base64(sha1(user:password))`. The
@@ -198,9 +235,7 @@ impl IpBlock {
 /// An address's bits and their number.
 fn parse_address(text: &str) -> Option<(u128, u32)> {
     if text.contains(':') {
-        // Mixed notation is not known to ZooKeeper.
-        let v6: Ipv6Addr = (!text.contains('.')).then(|| text.parse().ok())??;
-        return Some((v6.to_bits(), 128));
+        return parse_v6(text).map(|bits| (bits, 128));
     }
     let mut bits = 0;
     let mut parts = 0;
@@ -217,6 +252,42 @@ fn parse_address(text: &str) -> Option<(u128, u32)> {
         }
     }
     (parts == 4).then_some((bits, 32))
+}
+
+/// Eight groups, or fewer around one `::`; no IPv4 at the end.
+fn parse_v6(text: &str) -> Option<u128> {
+    let (head, tail) = match text.split_once("::") {
+        Some((_, tail)) if tail.contains("::") => return None,
+        Some((head, tail)) => (head, Some(tail)),
+        None => (text, None),
+    };
+    let (head, head_len) = parse_groups(head)?;
+    let Some(tail) = tail else {
+        return (head_len == 8).then_some(head);
+    };
+    let (tail, tail_len) = parse_groups(tail)?;
+    if head_len + tail_len >= 8 {
+        return None;
+    }
+    Some(head.checked_shl(16 * (8 - head_len)).unwrap_or(0) | tail)
+}
+
+/// Hexadecimal groups with `:` between them, as the low bits, and their number.
+fn parse_groups(text: &str) -> Option<(u128, u32)> {
+    let (mut bits, mut count) = (0, 0);
+    if text.is_empty() {
+        return Some((0, 0));
+    }
+    for group in text.split(':') {
+        count += 1;
+        if group.len() > 4 || count > 8 {
+            return None;
+        }
+        // Java's parseInt again: signs are read, and two bytes of the result are kept.
+        let value = i32::from_str_radix(group, 16).ok()?;
+        bits = bits << 16 | u128::from(value as u16);
+    }
+    Some((bits, count))
 }
 
 fn ip_matches(entry: &str, address: &str) -> bool {

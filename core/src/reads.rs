@@ -8,18 +8,20 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::acl;
+use crate::config::Rules;
 use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
 use crate::path;
 use crate::tree::NodeRef;
 use crate::watch::WatchKind;
-use crate::wire::client::{Request, event};
+use crate::wire::client::{MultiHeader, MultiResult, Request, event};
 use crate::wire::jute::{Reader, Write};
 use crate::wire::records::{Acl, ErrorCode, Id, op, perms};
 
 /// Who reads what.
 #[derive(Clone, Copy, Debug)]
 pub struct Read<'a> {
+    pub rules: &'a Rules,
     pub session: SessionId,
     pub identities: &'a [Id],
     /// One that [`is_read`] accepts.
@@ -48,6 +50,8 @@ pub const fn is_read(op: i32) -> bool {
             | op::GET_CHILDREN2
             | op::GET_EPHEMERALS
             | op::GET_ALL_CHILDREN_NUMBER
+            | op::MULTI_READ
+            | op::WHO_AM_I
     )
 }
 
@@ -68,21 +72,20 @@ pub fn answer<'a>(db: &Database, read: Read<'a>, out: &mut Vec<u8>) -> Answer<'a
         return Answer::unwatched(Err(ErrorCode::MarshallingError));
     };
     match request {
-        Request::Exists { path, watch } => exists(db, read.identities, path, watch, out),
+        Request::Exists { path, watch } => exists(db, read, path, watch, out),
         Request::GetData { path, watch } => {
-            let result = readable(db, &path, perms::READ, read.identities).map(|node| {
+            let result = readable(db, read, &path, perms::READ).map(|node| {
                 out.put_buffer(node.data());
                 node.stat().write(out);
             });
             Answer::watched(result, watch, WatchKind::Data, path)
         }
         Request::GetChildren { path, watch } => {
-            let result = readable(db, &path, perms::READ, read.identities)
-                .map(|node| put_children(node, out));
+            let result = readable(db, read, &path, perms::READ).map(|node| put_children(node, out));
             Answer::watched(result, watch, WatchKind::Child, path)
         }
         Request::GetChildren2 { path, watch } => {
-            let result = readable(db, &path, perms::READ, read.identities).map(|node| {
+            let result = readable(db, read, &path, perms::READ).map(|node| {
                 put_children(node, out);
                 node.stat().write(out);
             });
@@ -90,11 +93,22 @@ pub fn answer<'a>(db: &Database, read: Read<'a>, out: &mut Vec<u8>) -> Answer<'a
         }
         Request::GetAcl { path } => {
             let mask = perms::READ | perms::ADMIN;
-            let result = readable(db, &path, mask, read.identities).map(|node| {
-                Acl::write_list(&acl::visible(node.acl(), read.identities), out);
+            let result = readable(db, read, &path, mask).map(|node| {
+                Acl::write_list(&acl::visible(read.rules, node.acl(), read.identities), out);
                 node.stat().write(out);
             });
             Answer::unwatched(result)
+        }
+        Request::MultiRead(reads) => {
+            for one in reads {
+                read_one(db, read, &one).write(out);
+            }
+            MultiHeader::END.write(out);
+            Answer::unwatched(Ok(()))
+        }
+        Request::WhoAmI => {
+            put_identities(read.identities, out);
+            Answer::unwatched(Ok(()))
         }
         _ => Answer::unwatched(Err(ErrorCode::Unimplemented)),
     }
@@ -123,12 +137,12 @@ impl<'a> Answer<'a> {
 /// The node, if it exists and the reader may do anything of `mask`.
 fn readable<'a>(
     db: &'a Database,
+    read: Read<'_>,
     path: &str,
     mask: i32,
-    identities: &[Id],
 ) -> Result<NodeRef<'a>, ErrorCode> {
     let node = db.tree().get(path).ok_or(ErrorCode::NoNode)?;
-    if acl::allows(node.acl(), mask, identities) {
+    if acl::allows(read.rules, node.acl(), mask, read.identities) {
         Ok(node)
     } else {
         Err(ErrorCode::NoAuth)
@@ -138,7 +152,7 @@ fn readable<'a>(
 /// Unlike the others, leaves its watch on a missing node too: it fires at creation.
 fn exists<'a>(
     db: &Database,
-    identities: &[Id],
+    read: Read<'_>,
     path: Cow<'a, str>,
     watch: bool,
     out: &mut Vec<u8>,
@@ -146,13 +160,37 @@ fn exists<'a>(
     if path::has_nul(&path) {
         return Answer::unwatched(Err(ErrorCode::BadArguments));
     }
-    let result = readable(db, &path, perms::READ, identities).map(|node| node.stat().write(out));
+    let result = readable(db, read, &path, perms::READ).map(|node| node.stat().write(out));
     if result == Err(ErrorCode::NoAuth) {
         return Answer::unwatched(result);
     }
     Answer {
         result,
         watch: watch.then_some((WatchKind::Data, path)),
+    }
+}
+
+/// One of the reads in a multiRead. All see the same tree; one that fails does not stop the others.
+fn read_one<'a>(db: &'a Database, read: Read<'_>, one: &Request<'_>) -> MultiResult<'a> {
+    let result = match one {
+        Request::GetData { path, .. } => {
+            readable(db, read, path, perms::READ).map(|node| MultiResult::Data {
+                data: node.data(),
+                stat: node.stat(),
+            })
+        }
+        Request::GetChildren { path, .. } => readable(db, read, path, perms::READ)
+            .map(|node| MultiResult::Children(node.children().map(Cow::Borrowed).collect())),
+        _ => Err(ErrorCode::MarshallingError),
+    };
+    result.unwrap_or_else(|error| MultiResult::Error(error.code()))
+}
+
+fn put_identities(identities: &[Id], out: &mut Vec<u8>) {
+    out.put_count(identities.len());
+    for who in identities {
+        out.put_string(&who.scheme);
+        out.put_string(acl::user_name(who));
     }
 }
 
@@ -194,7 +232,7 @@ fn get_all_children_number(
 ) -> Result<(), ErrorCode> {
     let path = Reader::new(read.body).string().ok().flatten();
     let path = path.ok_or(ErrorCode::MarshallingError)?;
-    readable(db, &path, perms::READ, read.identities)?;
+    readable(db, read, &path, perms::READ)?;
     let descendants = db.tree().descendants(&path).ok_or(ErrorCode::NoNode)?;
     out.put_i32(i32::try_from(descendants).unwrap_or(i32::MAX));
     Ok(())

@@ -22,7 +22,7 @@ const CORE: &[edges::Row] = &[
     // Bytes and what they mean.
     ("wire", &["ids", "time", "limits", "config"]),
     ("path", &[]),
-    ("acl", &["limits", "wire"]),
+    ("acl", &["limits", "config", "wire"]),
     // The replicated state.
     ("tree", &["ids", "time", "wire"]),
     ("database", &["ids", "mutants", "wire", "tree"]),
@@ -41,12 +41,14 @@ const CORE: &[edges::Row] = &[
     (
         "watch",
         &[
-            "ids", "limits", "mutants", "wire", "path", "acl", "tree", "database",
+            "ids", "limits", "mutants", "wire", "path", "tree", "database",
         ],
     ),
     (
         "reads",
-        &["ids", "wire", "path", "acl", "tree", "database", "watch"],
+        &[
+            "ids", "config", "wire", "path", "acl", "tree", "database", "watch",
+        ],
     ),
     (
         "prepare",

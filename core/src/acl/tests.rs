@@ -7,6 +7,10 @@ fn id(scheme: &str, id: &str) -> Id {
     }
 }
 
+fn open() -> Rules {
+    Rules::default()
+}
+
 fn acl(perms: i32, scheme: &str, text: &str) -> Acl {
     Acl {
         perms,
@@ -15,7 +19,7 @@ fn acl(perms: i32, scheme: &str, text: &str) -> Acl {
 }
 
 fn is_invalid(scheme: &str, text: &str) -> bool {
-    resolve(&[acl(31, scheme, text)], &[]) == Err(ErrorCode::InvalidAcl)
+    resolve(&open(), &[acl(31, scheme, text)], &[]) == Err(ErrorCode::InvalidAcl)
 }
 
 #[test]
@@ -34,57 +38,82 @@ fn digest_identities_match_the_published_vectors() {
 #[test]
 fn one_granted_bit_of_the_mask_is_enough() {
     let list = [Acl::world(perms::READ)];
-    assert!(allows(&list, perms::READ, &[]));
-    assert!(allows(&list, perms::READ | perms::ADMIN, &[]));
-    assert!(!allows(&list, perms::ADMIN, &[]));
+    assert!(allows(&open(), &list, perms::READ, &[]));
+    assert!(allows(&open(), &list, perms::READ | perms::ADMIN, &[]));
+    assert!(!allows(&open(), &list, perms::ADMIN, &[]));
 }
 
 #[test]
 fn an_empty_list_allows_everybody_and_super_is_allowed_everywhere() {
-    assert!(allows(&[], perms::WRITE, &[]));
+    assert!(allows(&open(), &[], perms::WRITE, &[]));
     let nobody = [acl(0, "digest", "a:b")];
-    assert!(!allows(&nobody, perms::WRITE, &[]));
-    assert!(allows(&nobody, perms::WRITE, &[id("super", "")]));
+    assert!(!allows(&open(), &nobody, perms::WRITE, &[]));
+    assert!(allows(&open(), &nobody, perms::WRITE, &[id("super", "")]));
 }
 
 #[test]
 fn digest_matches_by_equality_only() {
     let list = [acl(perms::WRITE, "digest", "u:h")];
     assert!(allows(
+        &open(),
         &list,
         perms::WRITE,
         &[id("ip", "1.2.3.4"), id("digest", "u:h")]
     ));
-    assert!(!allows(&list, perms::WRITE, &[id("digest", "u:x")]));
-    assert!(!allows(&list, perms::WRITE, &[id("ip", "u:h")]));
+    assert!(!allows(
+        &open(),
+        &list,
+        perms::WRITE,
+        &[id("digest", "u:x")]
+    ));
+    assert!(!allows(&open(), &list, perms::WRITE, &[id("ip", "u:h")]));
 }
 
 #[test]
 fn ip_matches_under_the_prefix_within_one_family() {
     let loopback = [acl(31, "ip", "127.0.0.0/8")];
-    assert!(allows(&loopback, perms::READ, &[id("ip", "127.0.0.1")]));
-    assert!(!allows(&loopback, perms::READ, &[id("ip", "128.0.0.1")]));
+    assert!(allows(
+        &open(),
+        &loopback,
+        perms::READ,
+        &[id("ip", "127.0.0.1")]
+    ));
     assert!(!allows(
+        &open(),
+        &loopback,
+        perms::READ,
+        &[id("ip", "128.0.0.1")]
+    ));
+    assert!(!allows(
+        &open(),
         &loopback,
         perms::READ,
         &[id("ip", "0:0:0:0:0:0:0:1")]
     ));
     let all = [acl(31, "ip", "9.9.9.9/0")];
-    assert!(allows(&all, perms::READ, &[id("ip", "1.2.3.4")]));
+    assert!(allows(&open(), &all, perms::READ, &[id("ip", "1.2.3.4")]));
     let v6 = [acl(31, "ip", "2001:db8::/32")];
     assert!(allows(
+        &open(),
         &v6,
         perms::READ,
         &[id("ip", "2001:db8:0:0:0:0:0:1")]
     ));
     assert!(!allows(
+        &open(),
         &v6,
         perms::READ,
         &[id("ip", "2001:db9:0:0:0:0:0:1")]
     ));
-    assert!(!allows(&v6, perms::READ, &[id("ip", "32.1.13.184")]));
+    assert!(!allows(
+        &open(),
+        &v6,
+        perms::READ,
+        &[id("ip", "32.1.13.184")]
+    ));
     let all_v6 = [acl(31, "ip", "::/0")];
     assert!(allows(
+        &open(),
         &all_v6,
         perms::READ,
         &[id("ip", "2001:db9:0:0:0:0:0:1")]
@@ -109,7 +138,7 @@ fn ip_identities_are_written_as_java_writes_them() {
 
 #[test]
 fn empty_lists_and_unknown_schemes_are_invalid() {
-    assert_eq!(resolve(&[], &[]), Err(ErrorCode::InvalidAcl));
+    assert_eq!(resolve(&open(), &[], &[]), Err(ErrorCode::InvalidAcl));
     for (scheme, text) in [
         ("world", "foo"),
         ("super", ""),
@@ -166,20 +195,20 @@ fn digest_ids_have_exactly_two_parts() {
 fn duplicates_are_stored_once_in_the_order_of_the_request() {
     let (a, b) = (acl(31, "digest", "z:h"), Acl::world(1));
     let list = [a.clone(), b.clone(), a.clone()];
-    assert_eq!(resolve(&list, &[]), Ok([a, b].into()));
+    assert_eq!(resolve(&open(), &list, &[]), Ok([a, b].into()));
 }
 
 #[test]
 fn zero_permissions_are_stored_as_given() {
     let list = [Acl::world(0)];
-    assert_eq!(resolve(&list, &[]), Ok(list.into()));
+    assert_eq!(resolve(&open(), &list, &[]), Ok(list.into()));
 }
 
 #[test]
 fn auth_becomes_one_entry_per_proven_identity() {
     let request = [acl(5, "auth", "ignored")];
     assert_eq!(
-        resolve(&request, &[id("ip", "1.2.3.4")]),
+        resolve(&open(), &request, &[id("ip", "1.2.3.4")]),
         Err(ErrorCode::InvalidAcl)
     );
     let who = [
@@ -188,7 +217,7 @@ fn auth_becomes_one_entry_per_proven_identity() {
         id("digest", "v:i"),
     ];
     let expected = [acl(5, "digest", "u:h"), acl(5, "digest", "v:i")];
-    assert_eq!(resolve(&request, &who), Ok(expected.into()));
+    assert_eq!(resolve(&open(), &request, &who), Ok(expected.into()));
 }
 
 #[test]
@@ -197,14 +226,14 @@ fn auth_can_not_blow_a_list_up_without_bound() {
         .map(|n| id("digest", &format!("user{n}:hash")))
         .collect();
     let request: Vec<Acl> = (0..10_000).map(|perms| acl(perms, "auth", "")).collect();
-    assert_eq!(resolve(&request, &who), Err(ErrorCode::InvalidAcl));
+    assert_eq!(resolve(&open(), &request, &who), Err(ErrorCode::InvalidAcl));
 }
 
 #[test]
 fn get_acl_hides_hashes_from_readers_without_admin() {
     let list = [acl(perms::ALL, "digest", "u:h"), Acl::world(perms::READ)];
     let hidden = [acl(perms::ALL, "digest", "u:x"), Acl::world(perms::READ)];
-    assert_eq!(*visible(&list, &[]), hidden);
-    assert_eq!(*visible(&list, &[id("digest", "u:h")]), list);
-    assert_eq!(*visible(&[], &[]), [Acl::world(perms::ALL)]);
+    assert_eq!(*visible(&open(), &list, &[]), hidden);
+    assert_eq!(*visible(&open(), &list, &[id("digest", "u:h")]), list);
+    assert_eq!(*visible(&open(), &[], &[]), [Acl::world(perms::ALL)]);
 }

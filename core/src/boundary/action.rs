@@ -130,6 +130,8 @@ pub enum CloseReason {
     SessionTakenOver(SessionId),
     /// Authentication failed; the refusal was sent.
     AuthFailed,
+    /// It has proven none of the schemes that this server asks for; the refusal was sent.
+    AuthenticationRequired,
     /// Its setWatches asks for more watches than may be kept. Clients do not look at an error of
     /// that reply, and would wait for ever.
     WatchesFull,

@@ -11,12 +11,11 @@ use super::connection::{Connection, Pending, Phase};
 use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
 use super::watching::is_watching;
 use super::{Serving, Upstream};
-use crate::acl;
 use crate::boundary::CloseReason;
-use crate::config::Config;
+use crate::config::{Config, Rules};
 use crate::database::{Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
-use crate::limits::{IDENTITIES_BYTES_MAX, IDENTITIES_MAX, REPLY_BYTES_PER_TURN};
+use crate::limits::REPLY_BYTES_PER_TURN;
 use crate::mutants::{Mutant, Mutants};
 use crate::reads::{self, Read};
 use crate::time::Now;
@@ -29,6 +28,7 @@ use crate::wire::splitter::Splitter;
 /// What the connections share.
 #[derive(Debug)]
 pub(super) struct Desk {
+    pub(super) rules: Rules,
     pub(super) mutants: Mutants,
     pub(super) watches: Watches,
     /// Where the epoch began in which this server serves; see [`Self::visible`].
@@ -61,6 +61,7 @@ pub(super) struct Who<'a> {
 impl Desk {
     pub(super) fn new(config: &Config, now: Now) -> Self {
         Self {
+            rules: config.rules.clone(),
             mutants: config.mutants,
             watches: Watches::new(config.seed, config.mutants),
             start: Zxid::ZERO,
@@ -256,11 +257,16 @@ impl Desk {
         let mut r = Reader::new(frame);
         let header = RequestHeader::read(&mut r).map_err(|_| CloseReason::FrameMalformed)?;
         let body = r.rest();
-        if header.op != op::AUTH {
+        if let Some(refused) = self.demand_authentication(c, header, ctx) {
+            return refused;
+        }
+        // Proving who one is does not keep a session alive.
+        if !matches!(header.op, op::AUTH | op::SASL) {
             self.touch(c);
         }
         match header.op {
             op::AUTH => self.authenticate(c, header.xid, body, ctx),
+            op::SASL => self.answer_sasl(c, header.xid, body, ctx),
             op::SYNC => {
                 self.submit_sync(c, header.xid, body, ctx);
                 Ok(())
@@ -282,7 +288,11 @@ impl Desk {
                 self.answer_in_turn(c, header, body, ctx)
             }
             op::RECONFIG => {
-                let (zxid, error) = (self.visible(ctx.db), ErrorCode::ReconfigDisabled);
+                let error = match Request::decode(op::RECONFIG, body) {
+                    Ok(_) => ErrorCode::ReconfigDisabled,
+                    Err(_) => ErrorCode::MarshallingError,
+                };
+                let zxid = self.visible(ctx.db);
                 self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
                 Ok(())
             }
@@ -346,12 +356,13 @@ impl Desk {
         let Phase::Open(session) = c.phase else {
             unreachable!("only open sessions sync")
         };
-        let Ok(Request::Sync { path }) = Request::decode(op::SYNC, body) else {
+        // Null comes back as null.
+        let Ok(path) = Reader::new(body).string() else {
             let (zxid, error) = (self.visible(ctx.db), ErrorCode::MarshallingError);
             return self.send_in_turn(c, ctx, |out| put_header(xid, zxid, error, out));
         };
         let mut reply = Vec::new();
-        reply.put_string(&path);
+        reply.put_buffer(path.as_ref().map(|path| path.as_bytes()));
         self.upstream.push(Upstream::Request {
             session: session.id,
             cxid: xid,
@@ -473,6 +484,7 @@ impl Desk {
             }
             _ => put_answer(xid, zxid, out, |out| {
                 let read = Read {
+                    rules: &self.rules,
                     session: who.session,
                     identities: who.identities,
                     op,
@@ -488,37 +500,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Adds an identity to the connection, for the requests that come after.
-    fn authenticate(
-        &mut self,
-        c: &mut Connection,
-        xid: i32,
-        body: &[u8],
-        ctx: &mut Serving<'_>,
-    ) -> Result<(), CloseReason> {
-        let Ok(Request::Auth { scheme, auth }) = Request::decode(op::AUTH, body) else {
-            return Err(CloseReason::FrameMalformed);
-        };
-        let is_accepted = match (&*scheme, auth) {
-            // Every connection has this identity already.
-            ("ip", _) => true,
-            ("digest", Some(auth)) => add_identity(c, acl::digest_identity(auth)),
-            _ => false,
-        };
-        if is_accepted {
-            self.send_in_turn(c, ctx, |out| {
-                put_header(xid, Zxid::ZERO, ErrorCode::Ok, out)
-            });
-            return Ok(());
-        }
-        let error = ErrorCode::AuthFailed;
-        self.send_last(c, CloseReason::AuthFailed, ctx, |out| {
-            put_header(xid, Zxid::ZERO, error, out);
-        })
-    }
-
     /// Sends a whole reply when those before it have left.
-    fn send_in_turn(
+    pub(super) fn send_in_turn(
         &mut self,
         c: &mut Connection,
         ctx: &mut Serving<'_>,
@@ -535,7 +518,7 @@ impl Desk {
     }
 
     /// The same, then closes the connection. Nothing more is read from it.
-    fn send_last(
+    pub(super) fn send_last(
         &mut self,
         c: &mut Connection,
         why: CloseReason,
@@ -557,19 +540,4 @@ impl Desk {
         self.push(c, Pending::Last { frame, why }, bytes);
         Ok(())
     }
-}
-
-/// Says whether the connection may have it, besides those that it has.
-fn add_identity(c: &mut Connection, identity: Id) -> bool {
-    if c.identities.contains(&identity) {
-        return true;
-    }
-    let mut all = c.identities.to_vec();
-    all.push(identity);
-    let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
-    if all.len() > IDENTITIES_MAX || bytes > IDENTITIES_BYTES_MAX {
-        return false;
-    }
-    c.identities = all.into();
-    true
 }

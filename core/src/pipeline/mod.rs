@@ -13,6 +13,7 @@
 //!   when a transaction is applied, before anything else may look at the tree.
 
 mod alarms;
+mod authentication;
 mod connection;
 mod desk;
 mod handshake;
@@ -191,6 +192,7 @@ impl Clients {
         for change in changes {
             let delay = self.desk.mutants.has(Mutant::WatchAfterRead);
             let mut notifier = Notifier {
+                rules: &self.desk.rules,
                 connections: &self.connections,
                 zxid: header.zxid,
                 sent: &mut self.desk.sent,

@@ -4,7 +4,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::connection::Connection;
+use crate::acl;
 use crate::boundary::Outbox;
+use crate::config::Rules;
 use crate::database::Outcome;
 use crate::ids::{ConnId, Zxid};
 use crate::watch::Listeners;
@@ -12,7 +14,7 @@ use crate::wire::client::{
     MultiHeader, MultiResult, ReplyHeader, STATE_SYNC_CONNECTED, WatcherEvent, put_frame, xid,
 };
 use crate::wire::jute::Write;
-use crate::wire::records::{ErrorCode, Id, op};
+use crate::wire::records::{Acl, ErrorCode, op, perms};
 
 /// An event of setWatches belongs to no transaction.
 pub(super) const NO_ZXID: Zxid = Zxid(-1);
@@ -161,6 +163,7 @@ fn result_of(kind: i32, outcome: &Outcome) -> MultiResult<'_> {
 
 /// Sends the events of one transaction.
 pub(super) struct Notifier<'a> {
+    pub(super) rules: &'a Rules,
     pub(super) connections: &'a BTreeMap<ConnId, Connection>,
     pub(super) zxid: Zxid,
     pub(super) sent: &'a mut u64,
@@ -171,12 +174,10 @@ pub(super) struct Notifier<'a> {
 }
 
 impl Listeners for Notifier<'_> {
-    fn identities(&self, conn: ConnId) -> &[Id] {
-        &self
-            .connections
-            .get(&conn)
-            .expect("watches end with their connection")
-            .identities
+    fn may_read(&self, conn: ConnId, list: &[Acl]) -> bool {
+        let c = self.connections.get(&conn);
+        let c = c.expect("watches end with their connection");
+        acl::allows(self.rules, list, perms::READ, &c.identities)
     }
 
     fn notify(&mut self, conn: ConnId, event: i32, path: &str) {

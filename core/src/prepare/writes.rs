@@ -82,7 +82,7 @@ impl<'a> Writer<'_, 'a> {
         let flags = Flags::read(create.flags, create.op, self.rules.extended_types)?;
         self.session()?;
         let parent_path = path::creatable_parent(&create.path).ok_or(ErrorCode::BadArguments)?;
-        let acl = acl::resolve(&create.acl, self.ask.identities)?;
+        let acl = acl::resolve(self.rules, &create.acl, self.ask.identities)?;
         let mut parent = self.node(parent_path)?;
         self.allowed(&parent, perms::CREATE)?;
         let path = if flags.sequential {
@@ -203,7 +203,7 @@ impl<'a> Writer<'_, 'a> {
         if !path::is_valid(&path) {
             return Err(ErrorCode::BadArguments);
         }
-        let acl = acl::resolve(&acl.unwrap_or_default(), self.ask.identities)?;
+        let acl = acl::resolve(self.rules, &acl.unwrap_or_default(), self.ask.identities)?;
         let mut node = self.node(&path)?;
         self.allowed(&node, perms::ADMIN)?;
         let version = next_version(node.stat.aversion, version)?;
@@ -290,7 +290,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn allowed(&self, node: &Node, mask: i32) -> Result<(), ErrorCode> {
-        let allowed = acl::allows(&node.acl, mask, self.ask.identities);
+        let allowed = acl::allows(self.rules, &node.acl, mask, self.ask.identities);
         if allowed {
             Ok(())
         } else {

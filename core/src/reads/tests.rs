@@ -12,10 +12,11 @@ type Answered = (Result<Vec<u8>, i32>, Option<(WatchKind, String)>);
 
 /// Answers for a connection with these identities; the reply's body or the error.
 fn read_as(lab: &Lab, identities: &[Id], op: i32, body: &[u8]) -> Answered {
-    let mut out = vec![0xee];
+    let (mut out, rules) = (vec![0xee], Rules::default());
     let answer = answer(
         &lab.db,
         Read {
+            rules: &rules,
             session: lab.session,
             identities,
             op,
@@ -327,4 +328,65 @@ fn watches_set_again_show_what_was_missed() {
         again(&lab, Rewatch::Child, "/a"),
         Rewatched::Missed(event::NODE_CHILDREN_CHANGED)
     );
+}
+
+#[test]
+fn a_multi_read_answers_each_of_its_reads() {
+    let mut lab = Lab::new();
+    lab.create("/a").unwrap();
+    lab.create("/a/b").unwrap();
+    lab.create_acl("/closed", &[Acl::world(perms::ALL & !perms::READ)])
+        .unwrap();
+    let request = Request::MultiRead(vec![
+        get_data("/a", true),
+        children("/missing", true),
+        get_data("/closed", false),
+        children("", false),
+        children("/a", true),
+    ]);
+    let (body, watch) = read(&lab, &request);
+    assert_eq!(watch, None);
+    let stat = lab.stat("/a");
+    let names = |names: &[&'static str]| {
+        MultiResult::Children(names.iter().map(|name| Cow::Borrowed(*name)).collect())
+    };
+    let expected = Reply::Multi(vec![
+        MultiResult::Data {
+            data: Some(b"x"),
+            stat,
+        },
+        MultiResult::Error(-101),
+        MultiResult::Error(-102),
+        names(&["a", "closed", "zookeeper"]),
+        names(&["b"]),
+    ]);
+    assert_eq!(Reply::decode(op::MULTI_READ, &body.unwrap()), Ok(expected));
+    let (body, _) = read(&lab, &Request::MultiRead(vec![]));
+    let nothing = Reply::Multi(vec![]);
+    assert_eq!(Reply::decode(op::MULTI_READ, &body.unwrap()), Ok(nothing));
+}
+
+#[test]
+fn a_multi_read_with_anything_but_two_reads_is_unreadable() {
+    let lab = Lab::new();
+    let odd = [
+        crate::prepare::lab::create("/r"),
+        crate::prepare::lab::check("/", -1),
+        exists("/"),
+        Request::GetChildren2 {
+            path: "/".into(),
+            watch: false,
+        },
+    ];
+    for one in odd {
+        let request = Request::MultiRead(vec![get_data("/", false), one.clone()]);
+        assert_eq!(read(&lab, &request), (Err(-5), None), "{one:?}");
+    }
+    let null_path = b"\0\0\0\x04\0\xff\xff\xff\xff\xff\xff\xff\xff\0";
+    let mut body = null_path.to_vec();
+    MultiHeader::END.write(&mut body);
+    let refused = read_as(&lab, &[], op::MULTI_READ, &body);
+    assert_eq!(refused, (Err(-5), None));
+    let endless = read_as(&lab, &[], op::MULTI_READ, &[]);
+    assert_eq!(endless, (Err(-5), None));
 }

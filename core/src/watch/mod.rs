@@ -12,7 +12,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::acl;
 use crate::database::{Change, ChangeKind};
 use crate::ids::ConnId;
 use crate::limits::{
@@ -21,7 +20,7 @@ use crate::limits::{
 use crate::mutants::{Mutant, Mutants};
 use crate::path;
 use crate::wire::client::event;
-use crate::wire::records::{Id, perms};
+use crate::wire::records::Acl;
 use paths::{Paths, Recursive, Slot};
 use set::Set;
 
@@ -76,8 +75,8 @@ pub struct Full;
 
 /// Who hears of events: the connections of this server.
 pub trait Listeners {
-    /// What the connection has proven so far; decides whether it may know of the change.
-    fn identities(&self, conn: ConnId) -> &[Id];
+    /// May the connection, with what it has proven so far, know of a change under this list?
+    fn may_read(&self, conn: ConnId, list: &[Acl]) -> bool;
 
     /// Sends one event (a number of [`event`]).
     fn notify(&mut self, conn: ConnId, event: i32, path: &str);
@@ -282,7 +281,7 @@ impl Watches {
             self.paths.release_if_unwatched(slot);
         }
         for &conn in &told {
-            if acl::allows(&change.acl, perms::READ, to.identities(conn)) {
+            if to.may_read(conn, &change.acl) {
                 to.notify(conn, event, &change.path);
             }
         }

@@ -3,7 +3,9 @@ use alloc::format;
 use alloc::string::String;
 
 use super::*;
-use crate::wire::records::Acl;
+use crate::acl;
+use crate::config::Rules;
+use crate::wire::records::{Acl, Id, perms};
 use WatchKind::{Child, Data, Persistent, Recursive};
 
 const A: ConnId = ConnId(1);
@@ -17,8 +19,9 @@ struct Heard {
 }
 
 impl Listeners for Heard {
-    fn identities(&self, conn: ConnId) -> &[Id] {
-        self.identities.get(&conn).map_or(&[], Vec::as_slice)
+    fn may_read(&self, conn: ConnId, list: &[Acl]) -> bool {
+        let identities = self.identities.get(&conn).map_or(&[][..], Vec::as_slice);
+        acl::allows(&Rules::default(), list, perms::READ, identities)
     }
 
     fn notify(&mut self, conn: ConnId, event: i32, path: &str) {

@@ -67,6 +67,8 @@ pub enum ErrorCode {
     NotReadOnly = -119,
     NoWatcher = -121,
     ReconfigDisabled = -123,
+    /// Of any required scheme, whatever its name says.
+    SessionClosedRequireSaslAuth = -124,
     /// Not carried out, because the server is at a limit of its own.
     ThrottledOp = -127,
 }

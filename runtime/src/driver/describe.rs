@@ -32,6 +32,7 @@ pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
         R::PeerMisbehaved(rule) => warn(format!("broke the protocol: {rule}")),
         R::NotServing => debug("not serving"),
         R::AuthFailed => warn("authentication failed".into()),
+        R::AuthenticationRequired => warn("has not authenticated, which is required here".into()),
         R::WatchesFull => warn("it watches more than this server can keep".into()),
         R::Idle => debug("nothing was heard in time"),
         R::Replaced => debug("a newer connection to the same server replaces this one"),

@@ -146,19 +146,31 @@ impl Lab {
     }
 
     pub(super) fn with(mutants: Mutants) -> Self {
+        Self::start(config(mutants))
+    }
+
+    pub(super) fn under(rules: Rules) -> Self {
+        Self::start(Config {
+            rules,
+            ..config(Mutants::NONE)
+        })
+    }
+
+    pub(super) fn start(config: Config) -> Self {
+        let mutants = config.mutants;
         let now = Now {
             mono: Instant(1),
             wall: WallMs(1_700_000_000_000),
         };
         let mut lab = Self {
-            clients: Clients::new(&config(mutants), now),
+            clients: Clients::new(&config, now),
             db: Database::new(1, mutants),
             now,
             upstream: VecDeque::new(),
             closed: BTreeMap::new(),
             words: Vec::new(),
             streams: BTreeMap::new(),
-            outstanding: Outstanding::new(&crate::config::Rules::default(), mutants),
+            outstanding: Outstanding::new(&config.rules, mutants),
             next_zxid: Epoch(1).zxid(),
         };
         lab.clients.start_serving(crate::ids::Zxid::ZERO);

@@ -36,7 +36,12 @@ pub enum Reply<'a> {
         children: Vec<Cow<'a, str>>,
         stat: Stat,
     },
+    /// multi and multiRead.
     Multi(Vec<MultiResult<'a>>),
+    /// sasl.
+    Token(Option<&'a [u8]>),
+    /// whoAmI: scheme and user of each identity.
+    Identities(Vec<(Cow<'a, str>, Cow<'a, str>)>),
 }
 
 /// The result of one operation of a multi.
@@ -51,7 +56,13 @@ pub enum MultiResult<'a> {
     Deleted,
     DataSet(Stat),
     Checked,
-    /// The multi failed: 0 before the operation that failed, its code, then -2.
+    Data {
+        data: Option<&'a [u8]>,
+        stat: Stat,
+    },
+    Children(Vec<Cow<'a, str>>),
+    /// In multi: it failed; 0 before the operation that failed, its code, then -2. In multiRead:
+    /// this read failed.
     Error(i32),
 }
 
@@ -88,7 +99,11 @@ impl<'a> Reply<'a> {
                 children: r.vector(Reader::string_or_empty)?,
                 stat: Stat::read(r)?,
             },
-            op::MULTI => Self::Multi(read_results(r)?),
+            op::MULTI | op::MULTI_READ => Self::Multi(read_results(r)?),
+            op::SASL => Self::Token(r.buffer()?),
+            op::WHO_AM_I => {
+                Self::Identities(r.vector(|r| Ok((r.string_or_empty()?, r.string_or_empty()?)))?)
+            }
             _ => return Err(DecodeError::Value("operation")),
         })
     }
@@ -116,6 +131,14 @@ impl<'a> Reply<'a> {
             Self::Children2 { children, stat } => {
                 put_names(children, out);
                 stat.write(out);
+            }
+            Self::Token(token) => out.put_buffer(*token),
+            Self::Identities(identities) => {
+                out.put_count(identities.len());
+                for (scheme, user) in identities {
+                    out.put_string(scheme);
+                    out.put_string(user);
+                }
             }
             Self::Multi(results) => {
                 results.iter().for_each(|result| result.write(out));
@@ -146,6 +169,11 @@ fn read_results<'a>(r: &mut Reader<'a>) -> Decoded<Vec<MultiResult<'a>>> {
             op::DELETE => MultiResult::Deleted,
             op::SET_DATA => MultiResult::DataSet(Stat::read(r)?),
             op::CHECK => MultiResult::Checked,
+            op::GET_DATA => MultiResult::Data {
+                data: r.buffer()?,
+                stat: Stat::read(r)?,
+            },
+            op::GET_CHILDREN => MultiResult::Children(r.vector(Reader::string_or_empty)?),
             op::ERROR => MultiResult::Error(r.i32()?),
             _ => return Err(DecodeError::Value("result inside multi")),
         });
@@ -161,6 +189,8 @@ impl MultiResult<'_> {
             Self::Deleted => (op::DELETE, 0),
             Self::DataSet(_) => (op::SET_DATA, 0),
             Self::Checked => (op::CHECK, 0),
+            Self::Data { .. } => (op::GET_DATA, 0),
+            Self::Children(_) => (op::GET_CHILDREN, 0),
             Self::Error(code) => (op::ERROR, *code),
         };
         MultiHeader {
@@ -176,6 +206,11 @@ impl MultiResult<'_> {
                 stat.write(out);
             }
             Self::DataSet(stat) => stat.write(out),
+            Self::Data { data, stat } => {
+                out.put_buffer(*data);
+                stat.write(out);
+            }
+            Self::Children(children) => put_names(children, out),
             Self::Error(code) => out.put_i32(*code),
             Self::Deleted | Self::Checked => {}
         }

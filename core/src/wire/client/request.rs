@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::MultiHeader;
 use crate::ids::Zxid;
 use crate::wire::jute::{DecodeError, Decoded, Reader, Write};
-use crate::wire::records::{Acl, op};
+use crate::wire::records::{Acl, Id, op};
 
 /// The four operations that create a znode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,14 +72,27 @@ pub enum Request<'a> {
         version: i32,
     },
     Multi(Vec<Self>),
+    /// getData and getChildren, with their watches off.
+    MultiRead(Vec<Self>),
     Sync {
         path: Cow<'a, str>,
+    },
+    Reconfig {
+        joining: Option<Cow<'a, str>>,
+        leaving: Option<Cow<'a, str>>,
+        members: Option<Cow<'a, str>>,
+        /// -1: whatever the configuration is.
+        version: i64,
     },
     Ping,
     Auth {
         scheme: Cow<'a, str>,
         auth: Option<&'a [u8]>,
     },
+    Sasl {
+        token: Option<&'a [u8]>,
+    },
+    WhoAmI,
     SetWatches {
         /// Zxid of the last ordinary reply that the client saw.
         relative: Zxid,
@@ -134,7 +147,7 @@ impl<'a> Request<'a> {
             },
             op::GET_ACL => Self::GetAcl { path: path(r)? },
             op::SET_ACL => Self::SetAcl {
-                path: path(r)?,
+                path: judged_path(r)?,
                 acl: acl_list(r)?,
                 version: r.i32()?,
             },
@@ -147,8 +160,15 @@ impl<'a> Request<'a> {
                 watch: r.bool()?,
             },
             op::MULTI => Self::Multi(read_multi(r)?),
+            op::MULTI_READ => Self::MultiRead(read_multi_read(r)?),
             op::SYNC => Self::Sync {
                 path: r.string_or_empty()?,
+            },
+            op::RECONFIG => Self::Reconfig {
+                joining: r.string()?,
+                leaving: r.string()?,
+                members: r.string()?,
+                version: r.i64()?,
             },
             op::PING => Self::Ping,
             op::AUTH => {
@@ -159,6 +179,8 @@ impl<'a> Request<'a> {
                     auth: r.buffer()?,
                 }
             }
+            op::SASL => Self::Sasl { token: r.buffer()? },
+            op::WHO_AM_I => Self::WhoAmI,
             op::SET_WATCHES => Self::SetWatches {
                 relative: Zxid(r.i64()?),
                 data: r.vector(path)?,
@@ -220,12 +242,12 @@ impl<'a> Request<'a> {
                 version: r.i32()?,
             },
             op::SET_DATA => Self::SetData {
-                path: path(r)?,
+                path: judged_path(r)?,
                 data: r.buffer()?,
                 version: r.i32()?,
             },
             op::CHECK => Self::Check {
-                path: path(r)?,
+                path: judged_path(r)?,
                 version: r.i32()?,
             },
             _ => return Ok(None),
@@ -251,6 +273,10 @@ impl<'a> Request<'a> {
             Self::GetChildren2 { .. } => op::GET_CHILDREN2,
             Self::Check { .. } => op::CHECK,
             Self::Multi(_) => op::MULTI,
+            Self::MultiRead(_) => op::MULTI_READ,
+            Self::Reconfig { .. } => op::RECONFIG,
+            Self::Sasl { .. } => op::SASL,
+            Self::WhoAmI => op::WHO_AM_I,
             Self::Sync { .. } => op::SYNC,
             Self::Ping => op::PING,
             Self::Auth { .. } => op::AUTH,
@@ -303,12 +329,24 @@ impl<'a> Request<'a> {
                 out.put_i32(*version);
             }
             Self::GetAcl { path } | Self::Sync { path } => out.put_string(path),
+            Self::Reconfig {
+                joining,
+                leaving,
+                members,
+                version,
+            } => {
+                for text in [joining, leaving, members] {
+                    put_optional(text.as_deref(), out);
+                }
+                out.put_i64(*version);
+            }
+            Self::Sasl { token } => out.put_buffer(*token),
             Self::SetAcl { path, acl, version } => {
                 out.put_string(path);
                 put_acl_list(acl.as_deref(), out);
                 out.put_i32(*version);
             }
-            Self::Multi(ops) => write_multi(ops, out),
+            Self::Multi(ops) | Self::MultiRead(ops) => write_multi(ops, out),
             Self::Auth { scheme, auth } => {
                 out.put_i32(0);
                 out.put_string(scheme);
@@ -341,7 +379,7 @@ impl<'a> Request<'a> {
                 out.put_i32(*number);
             }
             Self::CreateSession { timeout_ms } => out.put_i32(*timeout_ms),
-            Self::Ping | Self::CloseSession => {}
+            Self::Ping | Self::WhoAmI | Self::CloseSession => {}
         }
     }
 }
@@ -349,6 +387,15 @@ impl<'a> Request<'a> {
 /// A path that must not be null: ZooKeeper fails on it before any check of the path's text.
 fn path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
     r.string()?.ok_or(DecodeError::Value("path"))
+}
+
+/// A path whose text is checked first: null is found to be no path, as empty is.
+fn judged_path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
+    r.string_or_empty()
+}
+
+fn put_optional(text: Option<&str>, out: &mut Vec<u8>) {
+    out.put_buffer(text.map(str::as_bytes));
 }
 
 fn put_path_lists(lists: &[&Vec<Cow<'_, str>>], out: &mut Vec<u8>) {
@@ -359,11 +406,34 @@ fn put_path_lists(lists: &[&Vec<Cow<'_, str>>], out: &mut Vec<u8>) {
 }
 
 fn acl_list(r: &mut Reader<'_>) -> Decoded<Option<Vec<Acl>>> {
-    if r.clone().count()?.is_none() {
-        r.i32()?;
+    let Some(count) = r.count()? else {
         return Ok(None);
+    };
+    let mut list = Vec::new();
+    for _ in 0..count {
+        list.push(acl(r)?);
     }
-    Acl::read_list(r).map(Some)
+    Ok(Some(list))
+}
+
+/// An entry of a list that a client wants to be stored. ZooKeeper fails on a null id where the
+/// scheme makes it look at the id; elsewhere null is as good as empty.
+fn acl(r: &mut Reader<'_>) -> Decoded<Acl> {
+    let perms = r.i32()?;
+    let scheme = r.string_or_empty()?;
+    let id = match r.string()? {
+        None if matches!(&*scheme, "world" | "ip" | "digest") => {
+            return Err(DecodeError::Value("id in an access list"));
+        }
+        id => id.unwrap_or_default(),
+    };
+    Ok(Acl {
+        perms,
+        id: Id {
+            scheme: scheme.into(),
+            id: id.into(),
+        },
+    })
 }
 
 fn put_acl_list(list: Option<&[Acl]>, out: &mut Vec<u8>) {
@@ -380,12 +450,36 @@ fn read_multi<'a>(r: &mut Reader<'a>) -> Decoded<Vec<Request<'a>>> {
         if header.done {
             return Ok(ops);
         }
+        // All of them begin with their path.
+        path(&mut r.clone())?;
         let request = Request::read_multi_op(header.op, r)?
             .ok_or(DecodeError::Value("operation inside multi"))?;
-        if matches!(request, Request::Create { acl: None, .. }) {
+        if let Request::Create { kind, acl, .. } = &request
+            && acl.is_none()
+            && !matches!(kind, CreateOp::Ttl(_))
+        {
             return Err(DecodeError::Value("access list inside multi"));
         }
         ops.push(request);
+    }
+}
+
+fn read_multi_read<'a>(r: &mut Reader<'a>) -> Decoded<Vec<Request<'a>>> {
+    let mut ops = Vec::new();
+    loop {
+        let header = MultiHeader::read(r)?;
+        if header.done {
+            return Ok(ops);
+        }
+        let path = path(r)?;
+        // ZooKeeper sets no watches here, whatever is asked for.
+        r.bool()?;
+        let watch = false;
+        ops.push(match header.op {
+            op::GET_DATA => Request::GetData { path, watch },
+            op::GET_CHILDREN => Request::GetChildren { path, watch },
+            _ => return Err(DecodeError::Value("operation inside multiRead")),
+        });
     }
 }
 
