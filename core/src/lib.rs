@@ -27,6 +27,7 @@ pub mod path;
 pub mod pipeline;
 pub mod prepare;
 mod quorum;
+pub mod quota;
 pub mod reads;
 pub mod recovery;
 pub mod session;

@@ -138,6 +138,9 @@ pub const SWEEP_NODES_PER_STEP: usize = 4_096;
 /// Shortest time between two steps of the sweeper, so that others have their turns.
 pub const SWEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
 
+/// The same excess of the same quota is reported at most this often, as in ZooKeeper.
+pub const QUOTA_REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Highest id of a server where extended types are enabled: the next one would give its sessions
 /// the mark of an extended type (ZooKeeper's `MAX_EXTENDED_SERVER_ID`).
 pub const EXTENDED_SERVER_ID_MAX: i64 = 254;

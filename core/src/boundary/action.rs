@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Span;
 use super::input::Channel;
 use crate::ids::{ConnId, Epoch, LinkId, ServerId, SessionId, WriteSeq, Zxid};
+use crate::quota::Excess;
 
 /// One effect.
 #[derive(Clone, Debug)]
@@ -199,6 +200,8 @@ pub enum Event {
     DigestMismatch {
         zxid: Zxid,
     },
+    /// A client writes beyond a quota. Said once in a while only.
+    QuotaExceeded(Excess),
     SnapshotTaken {
         zxid: Zxid,
     },

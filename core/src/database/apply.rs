@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Change, ChangeKind, Database, Outcome};
 use crate::mutants::Mutant;
+use crate::quota::Quotas;
 use crate::tree::{AclId, NodeId, StoredStat, stat};
 use crate::wire::records::{Acl, ErrorCode, op};
 use crate::wire::txn::{CreateMode, SubTxn, Txn, TxnHeader, TxnRecord};
@@ -155,6 +156,9 @@ impl Applying<'_, '_> {
         self.changed(ChangeKind::Created, create.path, acl);
         self.children_changed(parent, parent_path);
         let stat = self.database.tree.visible(node);
+        let length = create.data.map_or(0, <[u8]>::len);
+        let Database { tree, quotas, .. } = self.database;
+        quotas.created(tree, create.path, length);
         Outcome::Created {
             path: create.path.into(),
             stat,
@@ -180,7 +184,15 @@ impl Applying<'_, '_> {
         };
         let acl = tree.acl_id(node);
         self.changed(ChangeKind::Deleted, path, acl);
-        self.database.tree.remove(node, path);
+        let Database { tree, quotas, .. } = self.database;
+        let (length, children) = (tree.data_length(node), tree.child_count(node));
+        tree.remove(node, path);
+        if children == 0 {
+            quotas.deleted(tree, path, length);
+        } else {
+            // Only in a replay over a newer snapshot: a whole subtree went.
+            *quotas = Quotas::load(tree);
+        }
         self.children_changed(parent, parent_path);
         Outcome::Deleted
     }
@@ -192,12 +204,16 @@ impl Applying<'_, '_> {
         let Some(node) = tree.locate(path) else {
             return error(ErrorCode::NoNode);
         };
+        let from = tree.data_length(node);
         tree.set_data(node, path, data, |stat| {
             stat.version = version;
             stat.mzxid = header.zxid.0;
             stat.mtime = header.time.0;
         });
         let (stat, acl) = (tree.visible(node), tree.acl_id(node));
+        let lengths = (from, data.map_or(0, <[u8]>::len));
+        let Database { tree, quotas, .. } = self.database;
+        quotas.changed(tree, path, lengths);
         self.changed(ChangeKind::DataChanged, path, acl);
         Outcome::DataSet { stat }
     }

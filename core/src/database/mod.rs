@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use crate::ids::{SessionId, Zxid};
 use crate::mutants::{Mutant, Mutants};
+use crate::quota::Quotas;
 pub use crate::tree::{AclList, WalkId, Walked};
 use crate::tree::{StoredStat, Tree};
 use crate::wire::jute::Write;
@@ -26,6 +27,7 @@ pub struct Database {
     tree: Tree,
     /// Timeouts in milliseconds.
     sessions: BTreeMap<SessionId, i32>,
+    quotas: Quotas,
     applied: Zxid,
     mutants: Mutants,
     /// Only with [`Mutant::SnapshotWithoutLastTxn`]: a walk over the state before the last
@@ -98,16 +100,19 @@ impl Database {
         database
     }
 
-    /// From the parts of a snapshot.
+    /// From the parts of a snapshot. What quotas say of their use is written anew: ZooKeeper writes
+    /// snapshots while its tree changes.
     pub(crate) fn with_tree(
-        tree: Tree,
+        mut tree: Tree,
         sessions: BTreeMap<SessionId, i32>,
         applied: Zxid,
         mutants: Mutants,
     ) -> Self {
+        let quotas = Quotas::load(&mut tree);
         Self {
             tree,
             sessions,
+            quotas,
             applied,
             mutants,
             shadow: None,
@@ -136,6 +141,10 @@ impl Database {
 
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Timeouts in milliseconds.

@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) stat: StoredStat,
     pub(super) children: usize,
     pub(super) acl: AclList,
+    /// Of its data.
+    pub(super) length: usize,
     /// The part of its digest that path and data make.
     pub(super) prefix: Prefix,
 }
@@ -88,6 +90,7 @@ impl Changes {
             stat: *node.stored(),
             children: node.child_count(),
             acl: node.shared_acl().clone(),
+            length: node.data().map_or(0, <[u8]>::len),
             prefix: node.digest_prefix(),
         })
     }

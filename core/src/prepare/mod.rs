@@ -17,6 +17,7 @@ use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
 use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::mutants::Mutants;
+use crate::quota::Excess;
 use crate::time::WallMs;
 use crate::tree::StoredStat;
 use crate::wire::client::Request;
@@ -50,6 +51,7 @@ pub struct Ask<'a> {
 pub struct Outstanding {
     changes: Changes,
     rules: Rules,
+    excesses: Vec<Excess>,
     mutants: Mutants,
 }
 
@@ -58,6 +60,7 @@ impl Outstanding {
         Self {
             changes: Changes::default(),
             rules: rules.clone(),
+            excesses: Vec::new(),
             mutants,
         }
     }
@@ -103,6 +106,7 @@ impl Outstanding {
             db,
             ask,
             rules: &self.rules,
+            excesses: &mut self.excesses,
             mutants: self.mutants,
         };
         match ask.op {
@@ -133,6 +137,11 @@ impl Outstanding {
     /// Forgets everything: the proposals of this reign are somebody else's business now.
     pub fn clear(&mut self) {
         self.changes = Changes::default();
+    }
+
+    /// Writes beyond a quota since this was last asked, refused or not.
+    pub fn take_excesses(&mut self) -> Vec<Excess> {
+        core::mem::take(&mut self.excesses)
     }
 
     /// Stat and number of children of a node as the next write meets it.

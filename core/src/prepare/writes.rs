@@ -15,6 +15,7 @@ use crate::config::Rules;
 use crate::database::Database;
 use crate::mutants::{Mutant, Mutants};
 use crate::path;
+use crate::quota::{self, Excess, Usage};
 use crate::tree::stat::{TTL_MS_MAX, owner};
 use crate::tree::{Prefix, StoredStat};
 use crate::wire::client::{CreateOp, Request};
@@ -35,6 +36,7 @@ pub(super) struct Writer<'s, 'a> {
     pub(super) db: &'s Database,
     pub(super) ask: &'s Ask<'a>,
     pub(super) rules: &'s Rules,
+    pub(super) excesses: &'s mut Vec<Excess>,
     pub(super) mutants: Mutants,
 }
 
@@ -91,7 +93,7 @@ impl<'a> Writer<'_, 'a> {
         } else {
             create.path.clone()
         };
-        if !path::is_valid(&path) {
+        if !path::is_valid(&path) || quota::is_root_limits(&path) {
             return Err(ErrorCode::BadArguments);
         }
         if self.changes.get(self.db, &path).is_some() {
@@ -100,6 +102,11 @@ impl<'a> Writer<'_, 'a> {
         if parent.stat.session().is_some() {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
+        let more = Usage {
+            count: 1,
+            bytes: create.data.map_or(0, <[u8]>::len) as i64,
+        };
+        self.within_quota(&path, more)?;
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         parent.children += 1;
         // At its end the count stops: a wrapped value is not larger, and servers only raise it.
@@ -130,6 +137,7 @@ impl<'a> Writer<'_, 'a> {
             stat: StoredStat::created(self.ask.zxid, self.ask.time, owner),
             children: 0,
             acl: Arc::from(acl),
+            length: data.map_or(0, <[u8]>::len),
             prefix: Prefix::new(path, data),
         }
     }
@@ -180,7 +188,14 @@ impl<'a> Writer<'_, 'a> {
         self.session()?;
         let mut node = self.valid_node(&path)?;
         self.allowed(&node, perms::WRITE)?;
+        let length = data.map_or(0, <[u8]>::len);
+        let more = Usage {
+            count: 0,
+            bytes: length as i64 - node.length as i64,
+        };
+        self.within_quota(&path, more)?;
         let version = next_version(node.stat.version, version)?;
+        node.length = length;
         node.stat.version = version;
         node.stat.mzxid = self.ask.zxid.0;
         node.stat.mtime = self.ask.time.0;
@@ -287,6 +302,31 @@ impl<'a> Writer<'_, 'a> {
         } else {
             Err(ErrorCode::BadArguments)
         }
+    }
+
+    /// Would this much more be too much? As in ZooKeeper what counts is the tree as it is: writes
+    /// under way are not in it, and neither are the earlier ones of the same multi.
+    fn within_quota(&mut self, path: &str, more: Usage) -> Result<(), ErrorCode> {
+        if !self.rules.enforce_quota {
+            return Ok(());
+        }
+        let found = self.db.quotas().limits(self.db.tree(), path);
+        let Some((target, usage, limits)) = found else {
+            return Ok(());
+        };
+        for (measure, over) in limits.exceeded(usage, more) {
+            self.excesses.push(Excess {
+                path: target.into(),
+                measure,
+                is_hard: over.is_hard,
+                value: over.value,
+                limit: over.limit,
+            });
+            if over.is_hard {
+                return Err(ErrorCode::QuotaExceeded);
+            }
+        }
+        Ok(())
     }
 
     fn allowed(&self, node: &Node, mask: i32) -> Result<(), ErrorCode> {

@@ -205,6 +205,19 @@ impl Tree {
         self.bytes + 1 + self.slab.get(NodeId::ROOT).data_length()
     }
 
+    /// Nodes at and below this path, and the bytes of their data; nothing if there is no such node.
+    pub(crate) fn weigh(&self, path: &str) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        let mut open: Vec<NodeId> = self.locate(path).into_iter().collect();
+        while let Some(id) = open.pop() {
+            let node = self.slab.get(id);
+            count += 1;
+            bytes += node.data_length();
+            open.extend(node.children.iter().flat_map(|children| children.iter()));
+        }
+        (count, bytes)
+    }
+
     /// Nodes below this path, not counting itself; `None` if there is no such node.
     pub fn descendants(&self, path: &str) -> Option<usize> {
         let top = self.locate(if path == "/" { "" } else { path })?;

@@ -29,6 +29,14 @@ impl Tree {
         node.stat.visible(node.data_length(), node.child_count())
     }
 
+    pub(crate) fn data_length(&self, id: NodeId) -> usize {
+        self.slab.get(id).data_length()
+    }
+
+    pub(crate) fn child_count(&self, id: NodeId) -> usize {
+        self.slab.get(id).child_count()
+    }
+
     /// One more use of this list, to be given to a node or released.
     pub(crate) fn retain_acl(&mut self, list: &[Acl]) -> AclId {
         self.acls.retain(list)

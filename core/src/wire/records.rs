@@ -69,6 +69,7 @@ pub enum ErrorCode {
     ReconfigDisabled = -123,
     /// Of any required scheme, whatever its name says.
     SessionClosedRequireSaslAuth = -124,
+    QuotaExceeded = -125,
     /// Not carried out, because the server is at a limit of its own.
     ThrottledOp = -127,
 }

@@ -3,6 +3,7 @@
 //! knows voters, not links: what learners must hear is left in `news` for the leader to send.
 
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -11,11 +12,13 @@ use crate::boundary::Event;
 use crate::database::Outcome;
 use crate::durable::{Logged, Persisted};
 use crate::ids::{Epoch, LinkId, ServerId, SessionId, Zxid};
+use crate::limits::QUOTA_REPORT_INTERVAL;
 use crate::log::LogEntry;
 use crate::mutants::{Mutant, Mutants};
 use crate::pipeline::Upstream;
 use crate::prepare::{Ask, Outstanding};
 use crate::quorum::Voters;
+use crate::quota::Measure;
 use crate::session::tracker::{Owner, Standing, Tracker};
 use crate::shared::Shared;
 use crate::sweeper::Sweeper;
@@ -79,6 +82,8 @@ pub(crate) struct Broadcast {
     rounds_begun: u64,
     rounds_confirmed: u64,
     news: Vec<News>,
+    /// The excess that was reported last, and when.
+    last_excess: Option<((String, Measure, bool), Instant)>,
     sizes: ProposalSizes,
 }
 
@@ -113,6 +118,7 @@ impl Broadcast {
             rounds_begun: 0,
             rounds_confirmed: 0,
             news: Vec::new(),
+            last_excess: None,
             sizes: ProposalSizes {
                 last: -1,
                 min: -1,
@@ -317,6 +323,7 @@ impl Broadcast {
         };
         let mut record = Vec::new();
         self.outstanding.prepare(&sh.db, &ask, &mut record);
+        self.report_excesses(sh);
         self.last = zxid;
         let size = record.len() as i64;
         self.sizes = ProposalSizes {
@@ -338,6 +345,20 @@ impl Broadcast {
         sh.append(entry);
         if self.mutants.has(Mutant::AckBeforeSync) {
             self.count_own(Persisted::forged(Logged(zxid)), sh);
+        }
+    }
+
+    /// A client that writes in a loop must not fill the log.
+    fn report_excesses(&mut self, sh: &mut Shared) {
+        for excess in self.outstanding.take_excesses() {
+            let what = (excess.path.clone(), excess.measure, excess.is_hard);
+            let again = self.last_excess.as_ref().is_some_and(|(last, at)| {
+                *last == what && sh.now.mono - *at < QUOTA_REPORT_INTERVAL
+            });
+            if !again {
+                self.last_excess = Some((what, sh.now.mono));
+                sh.report(Event::QuotaExceeded(excess));
+            }
         }
     }
 

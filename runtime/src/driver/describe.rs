@@ -94,6 +94,14 @@ pub(super) fn log_event(event: &Event) {
             %zxid,
             "the tree differs from the one that the leader had after this transaction"
         ),
+        Event::QuotaExceeded(excess) => tracing::warn!(
+            path = excess.path,
+            measure = ?excess.measure,
+            value = excess.value,
+            limit = excess.limit,
+            "quota exceeded: {}",
+            if excess.is_hard { "refused" } else { "not refused, the limit is a soft one" }
+        ),
         Event::SnapshotTaken { zxid } => tracing::info!(%zxid, "snapshot taken"),
         Event::Note { text } => tracing::info!("{text}"),
     }

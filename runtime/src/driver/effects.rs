@@ -178,6 +178,7 @@ impl Effects {
             | Event::Synchronized { .. }
             | Event::SessionExpired { .. }
             | Event::DigestMismatch { .. }
+            | Event::QuotaExceeded(_)
             | Event::SnapshotTaken { .. }
             | Event::Note { .. } => {}
         }
