@@ -39,6 +39,7 @@ enum Step {
 fn rules() -> Rules {
     Rules {
         extended_types: true,
+        enforce_quota: true,
         ..Rules::default()
     }
 }
@@ -81,6 +82,21 @@ impl Leader {
         let mut record = Vec::new();
         self.outstanding.prepare(&self.database, &ask, &mut record);
         self.proposed.push_back(record.into());
+    }
+
+    fn quota(&mut self, path: &str) {
+        for name in ["", "/zookeeper_limits", "/zookeeper_stats"] {
+            let mut body = Vec::new();
+            let request = Request::Create {
+                kind: CreateOp::Create,
+                path: format!("/zookeeper/quota{path}{name}").into(),
+                data: Some(b"count=1,bytes=9=;countHardLimit=4"),
+                acl: Some([Acl::world(perms::ALL)].into()),
+                flags: 0,
+            };
+            request.encode(&mut body);
+            self.propose(1, op::CREATE, &body, None);
+        }
     }
 
     fn apply(&mut self, count: usize) {
@@ -186,7 +202,8 @@ fn replayed(mut recovery: Recovery, log: &[Bytes]) -> State {
 }
 
 fn path() -> impl Strategy<Value = String> {
-    prop_oneof![9 => "(/[abc]){1,3}", 1 => "/zookeeper/quota(/[ab]){0,2}", 1 => Just("/".into())]
+    prop_oneof![9 => "(/[abc]){1,3}", 1 => "/zookeeper/quota(/[ab]){0,2}",
+        2 => "/zookeeper/quota(/[ab]){1,2}/zookeeper_(limits|stats)", 1 => Just("/".into())]
 }
 
 fn create() -> impl Strategy<Value = Request<'static>> {
@@ -197,8 +214,9 @@ fn create() -> impl Strategy<Value = Request<'static>> {
         1 => Just(CreateOp::Ttl(5)),
     ];
     let acl = prop_oneof![6 => Just(perms::ALL), 1 => Just(perms::ALL - perms::DELETE)];
-    let data = prop_oneof![Just(None), Just(Some(&b"data"[..]))];
-    (kind, path(), data, acl, 0..5).prop_map(|(kind, path, data, acl, flags)| Request::Create {
+    let limits = Just(Some(&b"count=1,bytes=9=;countHardLimit=4"[..]));
+    let data = prop_oneof![2 => Just(None), 2 => Just(Some(&b"data"[..])), 1 => limits];
+    (kind, path(), data, acl, 0..7).prop_map(|(kind, path, data, acl, flags)| Request::Create {
         kind,
         path: path.into(),
         data,
@@ -256,6 +274,10 @@ proptest! {
     #[test]
     fn replicas_agree(steps in prop::collection::vec(step(), 1..120)) {
         let mut leader = Leader::new();
+        // Two quotas, of which one is inside the other.
+        for path in ["/a", "/a/b"] {
+            leader.quota(path);
+        }
         for step in &steps {
             leader.step(step);
         }

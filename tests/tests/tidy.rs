@@ -25,7 +25,8 @@ const CORE: &[edges::Row] = &[
     ("acl", &["limits", "config", "wire"]),
     // The replicated state.
     ("tree", &["ids", "time", "wire"]),
-    ("database", &["ids", "mutants", "wire", "tree"]),
+    ("quota", &["path", "tree"]),
+    ("database", &["ids", "mutants", "wire", "tree", "quota"]),
     ("log", &["ids", "limits"]),
     (
         "snapshot",
@@ -33,7 +34,7 @@ const CORE: &[edges::Row] = &[
     ),
     ("recovery", &["ids", "mutants", "wire", "database", "log"]),
     // The vocabulary of the driver, and what a server is made of.
-    ("boundary", &["ids", "recovery"]),
+    ("boundary", &["ids", "quota", "recovery"]),
     ("durable", &["ids"]),
     ("quorum", &["ids", "mutants", "config"]),
     ("links", &["ids", "time", "limits", "boundary"]),
@@ -53,7 +54,8 @@ const CORE: &[edges::Row] = &[
     (
         "prepare",
         &[
-            "ids", "time", "limits", "mutants", "config", "wire", "path", "acl", "tree", "database",
+            "ids", "time", "limits", "mutants", "config", "wire", "path", "acl", "tree", "quota",
+            "database",
         ],
     ),
     (
@@ -85,8 +87,9 @@ const CORE: &[edges::Row] = &[
     (
         "zab",
         &[
-            "ids", "time", "limits", "mutants", "wire", "database", "log", "snapshot", "recovery",
-            "boundary", "durable", "quorum", "prepare", "sweeper", "session", "pipeline", "shared",
+            "ids", "time", "limits", "mutants", "wire", "quota", "database", "log", "snapshot",
+            "recovery", "boundary", "durable", "quorum", "prepare", "sweeper", "session",
+            "pipeline", "shared",
         ],
     ),
     // On top.

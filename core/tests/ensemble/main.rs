@@ -2,6 +2,7 @@
 //! smallest world in which an ensemble can be seen to work. What goes wrong in a world is the
 //! simulator's business.
 
+mod nodes;
 mod world;
 
 use vivarium_core::ids::{Epoch, ServerId};
@@ -10,7 +11,11 @@ use world::World;
 
 fn leader(world: &World) -> ServerId {
     let leads = |id: &ServerId| world.status(*id).established.is_some();
-    world.ids().into_iter().find(leads).expect("somebody leads")
+    world
+        .running()
+        .into_iter()
+        .find(leads)
+        .expect("somebody leads")
 }
 
 #[test]

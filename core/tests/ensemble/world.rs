@@ -13,6 +13,7 @@ use vivarium_core::node::{Node, Status};
 use vivarium_core::recovery::{Recovered, Recovery};
 use vivarium_core::snapshot::SnapshotLoader;
 use vivarium_core::time::{Instant, Now, WallMs};
+use vivarium_core::wire::client::Request;
 
 const SEED: u64 = 7;
 
@@ -140,8 +141,17 @@ impl World {
         }
     }
 
+    /// From the next start of a server on.
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.config.rules = rules;
+    }
+
     pub(crate) fn ids(&self) -> Vec<ServerId> {
         self.disks.keys().copied().collect()
+    }
+
+    pub(crate) fn running(&self) -> Vec<ServerId> {
+        self.nodes.keys().copied().collect()
     }
 
     pub(crate) fn status(&self, id: ServerId) -> Status {
@@ -248,6 +258,19 @@ impl World {
             }),
         );
         conn
+    }
+
+    /// One request of a client whose session is open: header and body.
+    pub(crate) fn say(&mut self, id: ServerId, client: ConnId, request: &Request<'_>) {
+        let mut frame = vec![0; 4];
+        frame.extend_from_slice(&1_i32.to_be_bytes());
+        frame.extend_from_slice(&request.op().to_be_bytes());
+        request.encode(&mut frame);
+        let length = frame.len() as i32 - 4;
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        let bytes = &frame;
+        let conn = client;
+        self.turn(id, Some(Input::ClientBytes { conn, bytes }));
     }
 
     pub(crate) fn run_ms(&mut self, ms: u64) {

@@ -137,6 +137,34 @@ impl Model {
         owned.map(|(path, _)| path.clone()).collect()
     }
 
+    /// What `/zookeeper/quota` shows after one change; `fresh` is the node that it created.
+    fn write_stats(&mut self, fresh: Option<&str>) {
+        let quota = "/zookeeper/quota";
+        let target = |path: &str, name: &str| {
+            let target = path.strip_prefix(quota)?.strip_suffix(name)?;
+            (target.is_empty() || target.starts_with('/')).then(|| target.to_string())
+        };
+        let limits = self.nodes.keys();
+        let mut targets: Vec<String> = limits
+            .filter_map(|path| target(path, "/zookeeper_limits"))
+            .filter(|at| !at.is_empty() && at != "/zookeeper" && !at.starts_with("/zookeeper/"))
+            .collect();
+        targets.extend(fresh.and_then(|path| target(path, "/zookeeper_stats")));
+        for target in targets {
+            let below = alloc::format!("{target}/");
+            let inside = |path: &str| path == target || path.starts_with(&below);
+            let held = self.nodes.iter().filter(|(path, _)| inside(path));
+            let lengths: Vec<usize> = held
+                .map(|(_, node)| node.data.as_ref().map_or(0, Vec::len))
+                .collect();
+            let (count, bytes) = (lengths.len(), lengths.iter().sum::<usize>());
+            let stats = alloc::format!("{quota}{target}/zookeeper_stats");
+            if let Some(node) = self.nodes.get_mut(&stats) {
+                node.data = Some(alloc::format!("count={count},bytes={bytes}").into_bytes());
+            }
+        }
+    }
+
     fn change(&self, kind: ChangeKind, path: &str) -> Change {
         let shown = if path.is_empty() { "/" } else { path };
         Change {
@@ -194,9 +222,9 @@ impl Model {
                 node.stat.mzxid = header.zxid.0;
                 node.stat.mtime = header.time.0;
                 changes.push(self.change(ChangeKind::DataChanged, path));
-                Outcome::DataSet {
-                    stat: self.stat(path),
-                }
+                let stat = self.stat(path);
+                self.write_stats(None);
+                Outcome::DataSet { stat }
             }
             Txn::SetAcl { path, acl, version } => {
                 let path = if path == "/" { "" } else { path };
@@ -285,9 +313,11 @@ impl Model {
         self.nodes.insert(path.to_string(), node);
         changes.push(self.change(ChangeKind::Created, path));
         changes.push(self.change(ChangeKind::ChildrenChanged, &parent_path));
+        let stat = self.stat(path);
+        self.write_stats(Some(path));
         Outcome::Created {
             path: path.to_string(),
-            stat: self.stat(path),
+            stat,
         }
     }
 
@@ -307,6 +337,7 @@ impl Model {
         self.nodes
             .retain(|key, _| key != path && !key.starts_with(&below));
         changes.push(self.change(ChangeKind::ChildrenChanged, &parent_path));
+        self.write_stats(None);
         Outcome::Deleted
     }
 }
@@ -340,6 +371,12 @@ pub(super) fn assert_same(database: &Database, model: &Model) {
         ephemerals += model.ephemerals(session).len();
     }
     assert_eq!(tree.ephemeral_count(), ephemerals);
+    // The sessions here are small numbers.
+    let swept = |node: &Node| node.stat.owner < 0;
+    let mut sweepable: Vec<String> = tree.sweepable(None).map(|(_, n)| n.path()).collect();
+    sweepable.sort();
+    let expected = model.nodes.iter().filter(|(_, node)| swept(node));
+    assert!(sweepable.iter().eq(expected.map(|(path, _)| path)));
     assert_eq!(tree.node_count(), model.nodes.len() + 1);
     let bytes = model
         .nodes
@@ -355,6 +392,7 @@ pub(super) fn any_path() -> impl Strategy<Value = String> {
         8 => "(/[abc]){1,3}",
         2 => "/(a|a-|a0|ab)(/[ab])?",
         1 => "/zookeeper/(quota|config|x)(/[ab])?",
+        3 => "/zookeeper/quota(/[ab]){0,2}/zookeeper_(limits|stats)",
         1 => prop_oneof![
             Just(""), Just("/"), Just("//"), Just("a"), Just("//a"), Just("/a/"), Just("/a//b"),
         ]
@@ -455,8 +493,41 @@ pub(super) fn any_record() -> impl Strategy<Value = TxnRecord<'static>> {
     })
 }
 
+/// Creates of a quota on `/a` and one on `/a/b`.
+fn quota_nodes() -> Vec<TxnRecord<'static>> {
+    let paths = [
+        "/zookeeper/quota/a",
+        "/zookeeper/quota/a/zookeeper_limits",
+        "/zookeeper/quota/a/zookeeper_stats",
+        "/zookeeper/quota/a/b",
+        "/zookeeper/quota/a/b/zookeeper_limits",
+        "/zookeeper/quota/a/b/zookeeper_stats",
+    ];
+    let create = |path: &'static str| TxnRecord {
+        header: TxnHeader {
+            session: SessionId(1),
+            cxid: 1,
+            zxid: Zxid(0),
+            time: WallMs(1),
+            kind: op::CREATE,
+        },
+        txn: Txn::Create {
+            path: path.into(),
+            data: None,
+            acl: [Acl::world(perms::ALL)].into(),
+            mode: CreateMode::Persistent,
+            parent_cversion: -1,
+        },
+        digest: None,
+    };
+    paths.into_iter().map(create).collect()
+}
+
 pub(super) fn any_history(length: usize) -> impl Strategy<Value = Vec<TxnRecord<'static>>> {
-    prop::collection::vec(any_record(), 0..length).prop_map(|mut records| {
+    let quotas = prop_oneof![Just(Vec::new()), Just(quota_nodes())];
+    let rest = prop::collection::vec(any_record(), 0..length);
+    (quotas, rest).prop_map(|(mut records, rest)| {
+        records.extend(rest);
         for (at, record) in records.iter_mut().enumerate() {
             record.header.zxid = Zxid((1 << 32) + 1 + at as i64);
         }
