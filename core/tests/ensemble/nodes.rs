@@ -132,6 +132,7 @@ fn all_servers_count_alike_and_a_soft_excess_is_told_once() {
         .find(|id| *id != at && *id != leader(&world))
         .unwrap();
     world.crash(late);
+    world.run_ms(200);
     world.say(at, client, &create(CreateOp::Create, "/q/c", 0, b"3"));
     world.run_ms(1_000);
     assert_eq!(told(&world), 2, "a while later, once more");
