@@ -184,6 +184,7 @@ impl World {
             Report::SyncChosen { .. }
             | Report::SessionExpired { .. }
             | Report::SnapshotTaken { .. }
+            | Report::QuotaExceeded(_)
             | Report::Note { .. } => {}
         }
         self.tell(h, format_args!("{text}"));
