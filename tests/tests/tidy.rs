@@ -66,7 +66,7 @@ const CORE: &[edges::Row] = &[
     (
         "pipeline",
         &[
-            "ids", "time", "limits", "mutants", "config", "wire", "acl", "database", "boundary",
+            "ids", "time", "limits", "mutants", "config", "wire", "path", "acl", "database", "boundary",
             "watch", "reads", "session",
         ],
     ),

@@ -237,3 +237,85 @@ fn get_acl_hides_hashes_from_readers_without_admin() {
     assert_eq!(*visible(&open(), &list, &[id("digest", "u:h")]), list);
     assert_eq!(*visible(&open(), &[], &[]), [Acl::world(perms::ALL)]);
 }
+
+#[test]
+fn without_its_provider_digest_is_an_unknown_scheme() {
+    let rules = Rules {
+        digest_auth: false,
+        ..open()
+    };
+    let who = [id("digest", "u:h")];
+    let entry = acl(31, "digest", "u:h");
+    let list = [entry.clone()];
+    assert!(!allows(&rules, &list, perms::READ, &who));
+    assert_eq!(resolve(&rules, &list, &who), Err(ErrorCode::InvalidAcl));
+    let auth = [acl(31, "auth", "")];
+    assert_eq!(resolve(&rules, &auth, &who), Err(ErrorCode::InvalidAcl));
+    assert_eq!(prove(&rules, "digest", Some(b"u:p")), None);
+    // What is stored already is still hidden.
+    let mixed = [entry, Acl::world(perms::READ)];
+    assert_eq!(visible(&rules, &mixed, &who)[0].id.id, "u:x");
+}
+
+#[test]
+fn skipped_lists_allow_everything_but_must_still_be_valid() {
+    let rules = Rules {
+        skip_acl: true,
+        ..open()
+    };
+    let nobody = [acl(0, "digest", "u:h")];
+    assert!(allows(&rules, &nobody, perms::WRITE, &[]));
+    assert_eq!(*visible(&rules, &nobody, &[]), nobody, "nothing is hidden");
+    assert_eq!(resolve(&rules, &[], &[]), Err(ErrorCode::InvalidAcl));
+}
+
+#[test]
+fn the_super_digest_proves_two_identities() {
+    let rules = Rules {
+        super_digest: Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".into()),
+        ..open()
+    };
+    let proven = prove(&rules, "digest", Some(b"super:test")).unwrap();
+    let digest = digest_identity(b"super:test");
+    assert_eq!(proven, [id("super", ""), digest]);
+    let other = prove(&rules, "digest", Some(b"super:other")).unwrap();
+    assert_eq!(other, [digest_identity(b"super:other")]);
+    assert_eq!(prove(&rules, "ip", None), Some(Vec::new()));
+    assert_eq!(prove(&rules, "digest", None), None);
+}
+
+#[test]
+fn ipv6_text_is_read_as_java_reads_it() {
+    for text in [
+        "::",
+        "1::",
+        "1:2:3:4:5:6:7::",
+        "::2:3:4:5:6:7:8",
+        "-1::",
+        "+a::/16",
+    ] {
+        assert!(!is_invalid("ip", text), "{text}");
+    }
+    let odd = [
+        ":::",
+        ":1",
+        "1:",
+        "12345::",
+        "g::",
+        "1:2:3:4:5:6:7",
+        "1:2:3:4:5:6:7:8:9",
+        "1:2:3:4:5:6:7::8",
+        "1:2:3:4:5:6:7:8::",
+        "fe80::1%eth0",
+    ];
+    for text in odd {
+        assert!(is_invalid("ip", text), "{text}");
+    }
+    let list = [acl(31, "ip", "-1::1:2")];
+    assert!(allows(
+        &open(),
+        &list,
+        perms::READ,
+        &[id("ip", "ffff:0:0:0:0:0:1:2")]
+    ));
+}

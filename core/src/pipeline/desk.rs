@@ -29,6 +29,9 @@ use crate::wire::splitter::Splitter;
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) rules: Rules,
+    /// Are writes held against this server's own access lists first? A server that stands alone
+    /// has no other.
+    pub(super) is_eager: bool,
     pub(super) mutants: Mutants,
     pub(super) watches: Watches,
     /// Where the epoch began in which this server serves; see [`Self::visible`].
@@ -62,6 +65,7 @@ impl Desk {
     pub(super) fn new(config: &Config, now: Now) -> Self {
         Self {
             rules: config.rules.clone(),
+            is_eager: config.rules.eager_acl_check && !config.is_standalone(),
             mutants: config.mutants,
             watches: Watches::new(config.seed, config.mutants),
             start: Zxid::ZERO,
@@ -280,7 +284,12 @@ impl Desk {
             | op::SET_ACL
             | op::MULTI
             | op::CLOSE_SESSION => {
-                self.submit_write(c, header, body);
+                if let Some(error) = self.refuse_eagerly(c, header, body, ctx.db) {
+                    let zxid = Zxid::ZERO;
+                    self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+                } else {
+                    self.submit_write(c, header, body);
+                }
                 Ok(())
             }
             op::PING => self.answer_in_turn(c, header, body, ctx),

@@ -16,6 +16,7 @@ mod alarms;
 mod authentication;
 mod connection;
 mod desk;
+mod eager;
 mod handshake;
 mod reply;
 mod watching;

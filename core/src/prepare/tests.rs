@@ -46,5 +46,6 @@ fn fired(lab: &Lab) -> Vec<(ChangeKind, String)> {
 
 mod creates;
 mod multis;
+mod order;
 mod records;
 mod updates;

@@ -186,13 +186,12 @@ impl Watches {
         })
     }
 
-    /// Registers a watch; the same one again changes nothing. The node need not exist. The empty
-    /// path is the root, as in reads.
+    /// Registers a watch; the same one again changes nothing. The node need not exist. Of the empty
+    /// path, through which reads see the root, no change is ever told, as in ZooKeeper.
     ///
     /// # Errors
     /// [`Full`]; then nothing is registered.
     pub fn add(&mut self, kind: WatchKind, path: &str, conn: ConnId) -> Result<(), Full> {
-        let path = root_alias(path);
         let slot = self.paths.find(path);
         let who = self.by_conn.get(&conn).copied();
         let (slot, who) = match slot.zip(who) {
@@ -215,7 +214,7 @@ impl Watches {
 
     /// Does this connection have a watch of this kind on exactly this path? `None`: of any kind.
     pub fn contains(&self, kind: Option<WatchKind>, path: &str, conn: ConnId) -> bool {
-        let slot = self.paths.find(root_alias(path));
+        let slot = self.paths.find(path);
         let Some((slot, who)) = slot.zip(self.by_conn.get(&conn).copied()) else {
             return false;
         };
@@ -227,7 +226,7 @@ impl Watches {
     /// Removes this connection's watch of this kind on exactly this path; its others stay. `None`:
     /// of every kind. Says whether there was one.
     pub fn remove(&mut self, kind: Option<WatchKind>, path: &str, conn: ConnId) -> bool {
-        let slot = self.paths.find(root_alias(path));
+        let slot = self.paths.find(path);
         let Some((slot, who)) = slot.zip(self.by_conn.get(&conn).copied()) else {
             return false;
         };
@@ -449,16 +448,15 @@ impl Watches {
         }
         let mut at = path;
         while at != path::ROOT {
-            at = root_alias(path::parent(at));
+            at = match path::parent(at) {
+                "" => path::ROOT,
+                parent => parent,
+            };
             if let Some(set) = self.recursive.get(&self.paths, at) {
                 told.extend(set.iter().map(|who| self.watcher(who).conn));
             }
         }
     }
-}
-
-fn root_alias(path: &str) -> &str {
-    if path.is_empty() { path::ROOT } else { path }
 }
 
 fn path_cost(path: &str) -> u64 {

@@ -173,13 +173,19 @@ fn slots_of_forgotten_paths_are_used_again() {
 }
 
 #[test]
-fn the_empty_path_is_the_root() {
+fn a_watch_on_the_empty_path_hears_nothing_of_the_root() {
     let mut watches = new();
-    watches.add(Child, "", A).unwrap();
-    assert_eq!(
-        fire(&mut watches, ChangeKind::ChildrenChanged, "/"),
-        [(A, 4)]
-    );
+    for kind in WatchKind::ALL {
+        watches.add(kind, "", A).unwrap();
+    }
+    for path in ["/", "/a"] {
+        for kind in [ChangeKind::ChildrenChanged, ChangeKind::DataChanged] {
+            assert_eq!(fire(&mut watches, kind, path), [], "{path}");
+        }
+    }
+    assert!(watches.contains(Some(Child), "", A) && !watches.contains(None, "/", A));
+    assert!(watches.remove(None, "", A));
+    assert_eq!(watches.count(), 0);
 }
 
 #[cfg(feature = "mutants")]

@@ -5,10 +5,12 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::lab::{A, B, Lab, create, frame, get_data};
+use super::lab::{A, B, Lab, config, create, frame, get_data};
 use crate::acl::digest_identity;
 use crate::boundary::CloseReason;
-use crate::config::Rules;
+use crate::config::{Config, LearnerType, Member, Rules};
+use crate::ids::ServerId;
+use crate::mutants::Mutants;
 use crate::wire::client::{Reply, Request};
 use crate::wire::records::{Acl, op};
 
@@ -302,4 +304,103 @@ fn a_multi_read_is_answered_in_its_turn_and_leaves_no_watch() {
     };
     assert_eq!(results.len(), 1);
     assert_eq!(lab.clients.watch_count(), 0);
+}
+
+/// A member of an ensemble that looks at access lists before it asks its leader.
+fn eager() -> Lab {
+    let mut config = config(Mutants::NONE);
+    config.rules.eager_acl_check = true;
+    let member = Member {
+        kind: LearnerType::Participant,
+        host: "a".into(),
+        quorum_port: 1,
+        election_port: 2,
+        client_address: None,
+    };
+    config.members = [(config.me, member)].into();
+    Lab::start(config)
+}
+
+fn with_list(path: &str, entry: Acl) -> Request<'_> {
+    Request::SetAcl {
+        path: path.into(),
+        acl: Some(vec![entry]),
+        version: -1,
+    }
+}
+
+#[test]
+fn an_eager_server_refuses_by_its_own_lists_before_the_leader_is_asked() {
+    let mut lab = eager();
+    lab.join(A);
+    private(&mut lab);
+    let delete = |path: &str| Request::Delete {
+        path: String::from(path).into(),
+        version: -1,
+    };
+    let mut bad = Acl::world(31);
+    bad.id.id = "foo".into();
+    let refused = [
+        (create("/mine/a"), -102),
+        (delete("/mine/a"), -102),
+        (super::set_data("/mine", b""), -102),
+        (with_list("/mine", Acl::world(31)), -102),
+        (with_list("/missing", bad), -114),
+    ];
+    for (request, error) in refused {
+        lab.ask(A, 9, &request);
+        let frames = lab.frames(A);
+        let seen = (frames[0].xid, frames[0].zxid, frames[0].error);
+        assert_eq!(seen, (9, 0, error), "{request:?}");
+        assert!(lab.upstream.is_empty(), "{request:?}");
+    }
+    let passed = [
+        (delete("/mine"), 0),
+        (super::set_data("/missing", b""), -101),
+        (delete("/zookeeper"), -8),
+        (super::set_data("a", b""), -8),
+    ];
+    for (request, error) in passed {
+        lab.ask(A, 9, &request);
+        assert_eq!((lab.unread(A), lab.upstream.len()), (0, 1), "{request:?}");
+        lab.commit_all();
+        assert_eq!(lab.xids(A), [(9, error)], "{request:?}");
+    }
+}
+
+#[test]
+fn an_eager_server_leaves_what_its_own_writes_may_change_to_the_leader() {
+    let mut lab = eager();
+    lab.join(A);
+    private(&mut lab);
+    lab.ask(
+        A,
+        1,
+        &Request::Delete {
+            path: "/mine".into(),
+            version: -1,
+        },
+    );
+    lab.ask(A, 2, &create("/mine"));
+    lab.ask(A, 3, &create("/mine/a"));
+    lab.commit_all();
+    assert_eq!(lab.xids(A), [(1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
+fn a_server_that_stands_alone_is_never_eager() {
+    let mut lab = Lab::start(Config {
+        me: ServerId(0),
+        rules: Rules {
+            eager_acl_check: true,
+            ..Rules::default()
+        },
+        ..config(Mutants::NONE)
+    });
+    lab.join(A);
+    private(&mut lab);
+    lab.ask(A, 2, &create("/mine/a"));
+    assert_eq!(lab.upstream.len(), 1);
+    lab.commit_all();
+    assert_eq!(lab.frames(A)[0].zxid, lab.db.applied().0);
 }
