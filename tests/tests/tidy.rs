@@ -66,8 +66,8 @@ const CORE: &[edges::Row] = &[
     (
         "pipeline",
         &[
-            "ids", "time", "limits", "mutants", "config", "wire", "path", "acl", "database", "boundary",
-            "watch", "reads", "session",
+            "ids", "time", "limits", "mutants", "config", "wire", "path", "acl", "database",
+            "boundary", "watch", "reads", "session",
         ],
     ),
     // Servers among themselves.
