@@ -20,6 +20,7 @@ pub mod probe;
 pub mod program;
 pub mod random;
 pub mod requests;
+pub mod suites;
 pub mod tidy;
 pub mod wait;
 pub mod wire;

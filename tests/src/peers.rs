@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use crate::program::target_dir;
 
 /// The kazoo release under test, and where pip finds it.
-const KAZOO: &str = "kazoo==2.11.0";
+pub(crate) const KAZOO: &str = "kazoo==2.11.0";
 
 /// The ZooKeeper release that Maven fetches.
 const JARS_VERSION: &str = "3.9.4";
@@ -31,6 +31,10 @@ pub struct Java {
 }
 
 impl Java {
+    pub fn classpath(&self) -> &str {
+        &self.classpath
+    }
+
     /// A command that runs one of ZooKeeper's classes and logs to stderr from this level on.
     fn run(&self, class: &str, level: &str) -> Command {
         let mut command = Command::new("java");
@@ -92,6 +96,18 @@ pub fn zookeeper(test: &str) -> Option<&'static Java> {
     found
 }
 
+/// ZooKeeper 3.9, whose command line client knows every request, or `None` after saying that `test`
+/// is skipped.
+pub fn newest_zookeeper(test: &str) -> Option<&'static Java> {
+    let found = zookeepers()
+        .iter()
+        .find(|java| java.version == JARS_VERSION);
+    if found.is_none() {
+        skip(test, "Apache ZooKeeper 3.9 does not come from Maven here");
+    }
+    found
+}
+
 /// A Python interpreter that has kazoo, or `None` after saying that `test` is skipped.
 pub fn kazoo(test: &str) -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -105,19 +121,19 @@ pub fn kazoo(test: &str) -> Option<&'static Path> {
     found.as_deref()
 }
 
-fn peers_dir() -> PathBuf {
+pub(crate) fn peers_dir() -> PathBuf {
     target_dir().join("peers")
 }
 
 /// Keeps two test processes from installing the same thing at once, for as long as it lives.
-fn lock(name: &str) -> File {
+pub(crate) fn lock(name: &str) -> File {
     fs::create_dir_all(peers_dir()).expect("target is writable");
     let file = File::create(peers_dir().join(format!("{name}.lock"))).expect("target is writable");
     file.lock().expect("files can be locked");
     file
 }
 
-fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     let command = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -222,9 +238,14 @@ fn pom() -> String {
 }
 
 fn kazoo_venv() -> Option<PathBuf> {
-    let venv = peers_dir().join("kazoo");
+    venv("kazoo", &[KAZOO], "import kazoo.recipe.lock")
+}
+
+/// The interpreter of a virtual environment with these packages, in which `check` runs.
+pub(crate) fn venv(name: &str, packages: &[&str], check: &str) -> Option<PathBuf> {
+    let venv = peers_dir().join(name);
     let python = venv.join("bin/python");
-    let works = || succeeds(Command::new(&python).args(["-c", "import kazoo.recipe.lock"]));
+    let works = || succeeds(Command::new(&python).args(["-c", check]));
     if works() {
         return Some(python);
     }
@@ -240,6 +261,90 @@ fn kazoo_venv() -> Option<PathBuf> {
         return None;
     }
     let mut pip = Command::new(&python);
-    let installed = succeeds(pip.args(["-m", "pip", "install", "--quiet", KAZOO]));
+    let installed = succeeds(pip.args(["-m", "pip", "install", "--quiet"]).args(packages));
     (installed && works()).then_some(python)
+}
+
+/// Python packages that kazoo's own tests import. The last release of OpenSSL's bindings that they
+/// can use is not the newest.
+const KAZOO_SUITE: &[&str] = &[
+    "pytest==8.3.4",
+    "pytest-timeout==2.3.1",
+    "pyjks==20.0.0",
+    "pyopenssl==24.0.0",
+    "pure_sasl==0.6.2",
+    "objgraph==3.6.2",
+];
+
+/// A Python interpreter that can run kazoo's own tests, and the directory with kazoo's source; or
+/// `None` after saying that `test` is skipped.
+pub fn kazoo_suite(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let _lock = lock("kazoo-suite");
+    let found = kazoo_source();
+    if found.is_none() {
+        skip(
+            test,
+            "pip gets neither kazoo's source nor what its tests need",
+        );
+    }
+    found
+}
+
+fn kazoo_source() -> Option<(PathBuf, PathBuf)> {
+    let python = venv(
+        "kazoo-suite",
+        KAZOO_SUITE,
+        "import pytest, jks, OpenSSL, puresasl",
+    )?;
+    let source = peers_dir().join(KAZOO.replace("==", "-"));
+    if source.join("kazoo/tests/conftest.py").is_file() {
+        return Some((python, source));
+    }
+    let mut pip = Command::new(&python);
+    let from_source = ["--no-deps", "--no-binary", ":all:", KAZOO, "--dest"];
+    pip.args(["-m", "pip", "download", "--quiet"])
+        .args(from_source);
+    let unpack = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])";
+    let archive = peers_dir().join(format!("{}.tar.gz", KAZOO.replace("==", "-")));
+    let mut tar = Command::new(&python);
+    tar.args(["-c", unpack]).arg(archive).arg(peers_dir());
+    (succeeds(pip.arg(peers_dir())) && succeeds(&mut tar)).then_some((python, source))
+}
+
+/// The release of the crate `zookeeper-client` under test.
+const ZOOKEEPER_CLIENT: &str = "0.11.2";
+
+/// The directory with the published source of the crate `zookeeper-client`, or `None` after saying
+/// that `test` is skipped.
+pub fn zookeeper_client(test: &str) -> Option<PathBuf> {
+    let _lock = lock("zookeeper-client");
+    let found = fetch_crate("zookeeper-client", ZOOKEEPER_CLIENT);
+    if found.is_none() {
+        skip(test, "cargo can not fetch the crate zookeeper-client here");
+    }
+    found
+}
+
+/// Lets cargo fetch a crate as a dependency, and asks where it lies.
+fn fetch_crate(name: &str, version: &str) -> Option<PathBuf> {
+    let dir = peers_dir().join(format!("fetch-{name}"));
+    fs::create_dir_all(dir.join("src")).ok()?;
+    fs::write(dir.join("src/lib.rs"), "").ok()?;
+    let manifest = format!(
+        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\n\n[dependencies]\n{name} = \
+         \"={version}\"\n\n[workspace]\n"
+    );
+    fs::write(dir.join("Cargo.toml"), manifest).ok()?;
+    let mut cargo = Command::new("cargo");
+    let output = cargo
+        .current_dir(&dir)
+        .args(["metadata", "--format-version=1"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let end = format!("{name}-{version}/Cargo.toml");
+    let path = text.split('"').find(|word| word.ends_with(&end))?;
+    Path::new(path).parent().map(Path::to_owned)
 }

@@ -40,6 +40,11 @@ impl PortBlock {
         panic!("no block of {BLOCK} free ports from {FIRST} on");
     }
 
+    /// The first of the ports that are left, and how many there are.
+    pub fn rest(&self) -> (u16, u16) {
+        (self.next, self.end - self.next)
+    }
+
     /// The next port of the block.
     pub fn take(&mut self) -> u16 {
         assert!(self.next < self.end, "a test needs more than {BLOCK} ports");

@@ -5,7 +5,7 @@
     reason = "real processes in real time; nothing here is replayed"
 )]
 
-use std::io::Write;
+use std::io::{Read, Write, pipe};
 use std::process::Stdio;
 
 use vivarium_tests::ensemble::Plan;
@@ -29,23 +29,25 @@ fn run(java: &Java, server: &str, words: &[&str], succeeds: bool) -> String {
     text
 }
 
-/// Types commands in, as at the prompt: what was printed.
+/// Types commands in, as at the prompt: what was printed on both channels, in its order.
 fn type_in(java: &Java, server: &str, commands: &str) -> String {
+    let (mut output, input) = pipe().expect("a pipe");
     let mut command = java.command_line(server);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the client starts");
+    command.stdin(Stdio::piped());
+    command.stdout(input.try_clone().expect("a second handle"));
+    let mut child = command.stderr(input).spawn().expect("the client starts");
+    // It holds the writing ends, too.
+    drop(command);
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin
         .write_all(commands.as_bytes())
         .expect("the client listens");
     drop(stdin);
-    let output = child.wait_with_output().expect("the client ends");
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{commands:?} on {server}: {text}");
+    let mut bytes = Vec::new();
+    output.read_to_end(&mut bytes).expect("a pipe");
+    let status = child.wait().expect("the client ends");
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(status.success(), "{commands:?} on {server}: {text}");
     text
 }
 
@@ -119,4 +121,101 @@ fn the_command_line_client_works() {
     run(java, &servers[2], &["deleteall", "/cli"], true);
     assert!(run(java, &all, &["get", "/cli"], false).contains("Node does not exist: /cli"));
     assert_line(&run(java, &all, &["ls", "/"], true), "[zookeeper]");
+}
+
+/// What is typed, and lines that must come in this order. Events are counted apart: the client
+/// prints them whenever it gets to it.
+fn session(java: &Java, server: &str, typed: &[(&str, &[&str])]) {
+    let commands: Vec<_> = typed.iter().map(|(command, _)| *command).collect();
+    let text = type_in(java, server, &(commands.join("\n") + "\nquit\n"));
+    let is_event = |line: &&str| line.starts_with("WatchedEvent");
+    let (events, lines): (Vec<_>, Vec<_>) = text.lines().partition(is_event);
+    let (mut events, mut lines) = (events.into_iter(), lines.into_iter());
+    for (command, expected) in typed {
+        for line in *expected {
+            let found = if is_event(line) {
+                events.any(|found| found.starts_with(line))
+            } else {
+                lines.any(|found| found.trim_end().ends_with(line))
+            };
+            assert!(found, "{command}: no {line:?} in its place in {text}");
+        }
+    }
+}
+
+#[test]
+fn the_command_line_client_of_3_9_works() {
+    let Some(java) = peers::newest_zookeeper("zkCli.sh of 3.9") else {
+        return;
+    };
+    let plan = Plan::new("zkcli39", 1).property("zookeeper.extendedTypesEnabled", "true");
+    let ensemble = plan.start();
+    let server = ensemble.client_address(1).to_string();
+    session(
+        java,
+        &server,
+        &[
+            ("create -c /box", &["Created /box"]),
+            ("create -t 600000 /brief data", &["Created /brief"]),
+            ("create -e /mine", &["Created /mine"]),
+            ("create -s /box/n", &["Created /box/n0000000000"]),
+            (
+                "create -e /mine/no",
+                &["Ephemerals cannot have children: /mine/no"],
+            ),
+            ("stat /brief", &["ephemeralOwner = 0x0", "dataLength = 4"]),
+            ("getEphemerals", &["[/mine]"]),
+            ("getEphemerals /box", &["[]"]),
+            ("getAllChildrenNumber /", &["7"]),
+            ("whoami", &["ip: 127.0.0.1"]),
+            ("addauth digest bob:secret", &[]),
+            ("whoami", &["digest: bob"]),
+        ],
+    );
+    const QUOTA: &str = "absolute path is /zookeeper/quota/box/zookeeper_limits";
+    session(
+        java,
+        &server,
+        &[
+            ("addWatch /brief", &[]),
+            (
+                "create /brief/deep",
+                &[&event("NodeCreated", "/brief/deep"), "Created /brief/deep"],
+            ),
+            (
+                "set /brief/deep x",
+                &[&event("NodeDataChanged", "/brief/deep")],
+            ),
+            ("addWatch -m PERSISTENT /box", &[]),
+            ("set /box one", &[&event("NodeDataChanged", "/box")]),
+            (
+                "removewatches /box -a",
+                &[&event("PersistentWatchRemoved", "/box")],
+            ),
+            ("removewatches /box -a", &["No such watcher for /box"]),
+            ("set /box two", &[]),
+            ("setquota -n 3 /box", &[]),
+            ("setquota -N 4 /box", &[]),
+            (
+                "listquota /box",
+                &[
+                    QUOTA,
+                    "Output quota for /box count=3,bytes=-1=;byteHardLimit=-1;countHardLimit=4",
+                    "Output stat for /box count=2,bytes=3",
+                ],
+            ),
+            ("delquota -n /box", &[]),
+            (
+                "listquota /box",
+                &["Output quota for /box count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=4"],
+            ),
+            ("delquota /box", &[]),
+            ("listquota /box", &["quota for /box does not exist."]),
+        ],
+    );
+}
+
+/// A line that the client prints for an event, up to its zxid.
+fn event(kind: &str, path: &str) -> String {
+    format!("WatchedEvent state:SyncConnected type:{kind} path:{path}")
 }
