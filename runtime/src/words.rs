@@ -1,6 +1,7 @@
 //! The answers to four-letter words, in the text that ZooKeeper's collectors parse. Pure: a view of
 //! the server goes in, text comes out.
 
+use std::env;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -98,6 +99,7 @@ pub(crate) fn answer(word: FourLetterWord, view: &View<'_>) -> String {
         FourLetterWord::Stat => server(view, true),
         FourLetterWord::Mntr => monitor(view),
         FourLetterWord::Conf => configuration(view.settings),
+        FourLetterWord::Envi => environment(),
     }
 }
 
@@ -173,6 +175,12 @@ pub(crate) fn mode(role: RoleName) -> &'static str {
         RoleName::Leading => "leader",
         RoleName::Observing => "observer",
     }
+}
+
+/// Clients learn the version from here. There is no Java whose environment could be shown.
+fn environment() -> String {
+    let (version, os, arch) = (version::FULL, env::consts::OS, env::consts::ARCH);
+    format!("Environment:\nzookeeper.version={version}\nos.name={os}\nos.arch={arch}\n")
 }
 
 /// Only what is measured: a gauge that is always zero would be believed.
@@ -401,6 +409,16 @@ mod tests {
         assert_eq!(asked(FourLetterWord::Ruok, RoleName::Looking, &s), "imok");
         assert_eq!(asked(FourLetterWord::Isro, RoleName::Looking, &s), "null");
         assert_eq!(asked(FourLetterWord::Isro, RoleName::Standalone, &s), "rw");
+    }
+
+    #[test]
+    fn envi_tells_the_version_even_without_a_quorum() {
+        let text = asked(FourLetterWord::Envi, RoleName::Looking, &ensemble());
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("Environment:"));
+        let version = lines.next().expect("a second line");
+        assert!(version.starts_with("zookeeper.version=3.9.4-"), "{text}");
+        assert!(text.ends_with('\n'));
     }
 
     #[test]

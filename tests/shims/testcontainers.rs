@@ -32,7 +32,10 @@ pub mod clients {
 
     impl Cli {
         /// Starts a server and waits until it serves.
-        pub fn run(&self, image: impl Into<RunnableImage<GenericImage>>) -> Container<'_, GenericImage> {
+        pub fn run<T>(&self, image: T) -> Container<'_, GenericImage>
+        where
+            T: Into<RunnableImage<GenericImage>>,
+        {
             Container::run(image.into().0)
         }
     }

@@ -105,6 +105,7 @@ pub enum FourLetterWord {
     Stat,
     Mntr,
     Conf,
+    Envi,
     Isro,
 }
 

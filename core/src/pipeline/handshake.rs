@@ -50,6 +50,7 @@ fn word(bytes: &[u8]) -> Option<FourLetterWord> {
         b"stat" => FourLetterWord::Stat,
         b"mntr" => FourLetterWord::Mntr,
         b"conf" => FourLetterWord::Conf,
+        b"envi" => FourLetterWord::Envi,
         b"isro" => FourLetterWord::Isro,
         _ => return None,
     })

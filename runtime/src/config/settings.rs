@@ -24,12 +24,13 @@ const SNAP_COUNT_DEFAULT: u32 = 100_000;
 const SNAP_RETAIN_DEFAULT: u32 = 3;
 
 /// The words that may be asked for, in the order in which they are documented.
-pub const WORDS: [(&str, FourLetterWord); 6] = [
+pub const WORDS: [(&str, FourLetterWord); 7] = [
     ("ruok", FourLetterWord::Ruok),
     ("srvr", FourLetterWord::Srvr),
     ("stat", FourLetterWord::Stat),
     ("mntr", FourLetterWord::Mntr),
     ("conf", FourLetterWord::Conf),
+    ("envi", FourLetterWord::Envi),
     ("isro", FourLetterWord::Isro),
 ];
 

@@ -320,7 +320,10 @@ fn whitelist() {
         let text = format!("dataDir=/d\nclientPort=2181\n4lw.commands.whitelist={list}\n");
         loaded(&text).settings.words
     };
-    assert_eq!(with("*"), ["ruok", "srvr", "stat", "mntr", "conf", "isro"]);
+    assert_eq!(
+        with("*"),
+        ["ruok", "srvr", "stat", "mntr", "conf", "envi", "isro"]
+    );
     assert_eq!(with("mntr, srvr"), ["srvr", "mntr"]);
     assert_eq!(with(""), [] as [&str; 0]);
     assert!(

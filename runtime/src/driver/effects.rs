@@ -148,6 +148,7 @@ impl Effects {
             | FourLetterWord::Srvr
             | FourLetterWord::Mntr
             | FourLetterWord::Conf
+            | FourLetterWord::Envi
             | FourLetterWord::Isro => Vec::new(),
         };
         let view = View {
