@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::bench::{self, Bench};
 use crate::config::{self, Settings};
 use crate::driver;
 use crate::exit::Exit;
@@ -40,6 +41,9 @@ enum Command {
     Snapshot(SnapshotCommand),
     /// Say what a start would make of a data directory, changing nothing
     Fsck(Fsck),
+    /// Measure parts of the server
+    #[command(subcommand)]
+    Bench(Bench),
     /// Print the version
     Version,
 }
@@ -63,6 +67,10 @@ pub fn main() -> Exit {
         Command::Log(command) => tools::run_log(&command),
         Command::Snapshot(command) => tools::run_snapshot(&command),
         Command::Fsck(fsck) => tools::run_fsck(&fsck),
+        Command::Bench(what) => match bench::run(&what) {
+            Ok(figures) => print(&figures),
+            Err((exit, error)) => fail(exit, &error),
+        },
         Command::Version => print(version::SHORT),
     }
 }

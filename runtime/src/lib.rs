@@ -1,6 +1,7 @@
 //! The Vivarium server around the machine of `vivarium-core`: configuration, sockets, files, the
 //! operator's words and the command line. Decides nothing about the protocol.
 
+mod bench;
 pub mod cli;
 pub mod config;
 pub mod driver;
