@@ -76,8 +76,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, (Exit, String)> {
     bench.report.notes = vec![
         "One server in this process: requests are decoded, carried out and answered, without \
          sockets and disk.",
-        "Times are medians; closing happens once. Bytes are the growth of this process's resident memory \
-         (/proc/self/statm).",
+        "Times are medians; closing happens once. Bytes are the growth of this process's resident \
+         memory (/proc/self/statm).",
     ];
     Ok(if json {
         bench.report.json()
