@@ -64,7 +64,7 @@ pub struct Rules {
     pub enforce_quota: bool,
     /// `skipACL`: everybody may do everything.
     pub skip_acl: bool,
-    /// `DigestAuthenticationProvider.superDigest`: who proves this (`super:HASH`) may do everything.
+    /// `DigestAuthenticationProvider.superDigest`: who proves this (`super:HASH`) may do all.
     pub super_digest: Option<String>,
     /// `DigestAuthenticationProvider.enabled`: is the scheme `digest` known?
     pub digest_auth: bool,
@@ -79,7 +79,7 @@ pub struct Rules {
     pub local_sessions: bool,
     /// `localSessionsUpgradingEnabled`: until they create an ephemeral node.
     pub local_sessions_upgrading: bool,
-    /// `readonlymode.enabled`: a server without a quorum answers reads of clients that asked for it.
+    /// `readonlymode.enabled`: a server without a quorum answers reads of clients that asked so.
     pub read_only_mode: bool,
     /// `znode.container.checkIntervalMs`: time between two looks at containers and TTL nodes.
     pub container_check_interval: Duration,
@@ -106,7 +106,7 @@ pub struct Rules {
 /// in ZooKeeper.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Throttle {
-    /// `request_throttle_max_requests`: requests in process beyond which others wait; 0: any number.
+    /// `request_throttle_max_requests`: requests in process beyond which others wait; 0: none.
     pub requests_max: usize,
     /// `request_throttle_drop_stale`: a request that waited so, and is stale when its turn comes,
     /// ends its connection.
@@ -191,6 +191,15 @@ impl Default for Rules {
 impl Config {
     pub fn is_standalone(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Requests in process on this server before clients are not read any more: the ensemble's
+    /// other servers send theirs to the leader, too, so each takes a share, as in ZooKeeper.
+    pub fn outstanding_max(&self) -> usize {
+        let is_voter = |m: &&Member| m.kind == LearnerType::Participant;
+        let voters = self.members.values().filter(is_voter).count();
+        let share = if voters > 2 { voters - 1 } else { 1 };
+        (self.rules.outstanding_max / share).max(1)
     }
 
     /// Is this server an observer?

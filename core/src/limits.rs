@@ -9,13 +9,14 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 0xf_ffff;
 /// dozen of the largest frames must fit into memory, on the way to each learner, too.
 pub const CLIENT_FRAME_BYTES_SETTING: core::ops::RangeInclusive<usize> = 128..=(64 << 20);
 
-/// Longest string or buffer in a stored or replicated record: `jute.maxbuffer` plus its default
-/// `extrasize`, so that a transaction made from a legal request is always readable again.
-pub const RECORD_FIELD_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
+/// Longest string or buffer in a stored or replicated record: twice the most that a frame may be
+/// allowed to have. It does not depend on this server's `jute.maxbuffer`: what another server, or
+/// this one with another setting, has taken from a client is always readable again.
+pub const RECORD_FIELD_BYTES_MAX: usize = 2 * *CLIENT_FRAME_BYTES_SETTING.end();
 
-/// Longest access control list, encoded: half of what a record's field may be. A request that
-/// fits its frame stays below, unless it multiplies itself by the scheme `auth`.
-pub const ACL_BYTES_MAX: usize = RECORD_FIELD_BYTES_MAX / 2;
+/// Longest access control list, encoded: one frame of default length. A request of that length
+/// stays below, unless it multiplies itself by the scheme `auth`.
+pub const ACL_BYTES_MAX: usize = CLIENT_FRAME_BYTES_MAX;
 
 /// Longest election message, as in ZooKeeper's `QuorumCnxManager`.
 pub const ELECTION_FRAME_BYTES_MAX: usize = 524_288;
@@ -51,9 +52,9 @@ pub const ADDRESS_CONNECTIONS_MAX: usize = 60;
 /// Bytes of large requests in process: ZooKeeper's default `largeRequestMaxBytes`.
 pub const LARGE_REQUESTS_BYTES_MAX: usize = 100 << 20;
 
-/// Requests in process of one connection before it alone is not read: a quarter of all, so that
-/// one greedy client leaves room for others.
-pub const CONNECTION_OUTSTANDING_MAX: usize = REQUESTS_OUTSTANDING_MAX / 4;
+/// Part of the requests in process that one connection may have before it alone is not read: a
+/// quarter, so that one greedy client leaves room for others.
+pub const CONNECTION_OUTSTANDING_PART: usize = 4;
 
 /// Bytes of requests in process on one server before clients are not read any more: sixty-four of
 /// the largest frames.
@@ -64,6 +65,28 @@ pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = CLIENT_OUTSTANDING_BYTES_MAX
 
 /// Bytes that came from connections that are not read for now, before nobody is read.
 pub const CLIENT_HELD_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes for one client that it has not read, before it is not answered any more: as much as a
+/// network of some length has under way.
+pub const CLIENT_UNREAD_BYTES: usize = 1 << 20;
+
+/// Bytes of watch events, which nobody has asked for just now, that may pile up behind those
+/// before the client is cut off: about fifty thousand.
+pub const CLIENT_UNREAD_GROWTH_MAX: usize = 4 << 20;
+
+/// Bytes that all clients together have not read, before those that have read nothing for longest
+/// are cut off; what a server can give for that.
+pub const CLIENTS_UNREAD_BYTES_MAX: usize = 256 << 20;
+
+/// And how much is left of it then, so that it is not done again at once.
+pub const CLIENTS_UNREAD_BYTES_LEFT: usize = CLIENTS_UNREAD_BYTES_MAX / 8 * 7;
+
+/// Bytes for connections that are closed already, before the next of them are dropped: those of
+/// whoever connects, asks, and hangs up without reading.
+pub const LINGERING_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of replies to one connection at a time, before others have their turn.
+pub const REPLY_BYTES_AT_ONCE: usize = CLIENT_UNREAD_BYTES;
 
 /// Bytes of replies in one turn; more wait for the next, so that a burst of reads of large nodes
 /// does not have to fit into memory at once.
@@ -150,5 +173,5 @@ pub const SESSIONLESS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(COMMITTED_LOG_COUNT_MAX >= 500);
 const _: () = assert!(RECORD_FIELD_BYTES_MAX > CLIENT_FRAME_BYTES_MAX);
-const _: () = assert!(CONNECTION_OUTSTANDING_MAX < REQUESTS_OUTSTANDING_MAX);
+const _: () = assert!(RECORD_FIELD_BYTES_MAX > *CLIENT_FRAME_BYTES_SETTING.end());
 const _: () = assert!(CONNECTION_OUTSTANDING_BYTES_MAX > CLIENT_FRAME_BYTES_MAX);

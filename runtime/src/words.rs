@@ -207,7 +207,21 @@ fn monitor(view: &View<'_>) -> String {
     put("packets_received", &s.packets_received);
     put("packets_sent", &s.packets_sent);
     put("num_alive_connections", &s.connections);
+    put("connection_rejected", &s.connections_rejected);
     put("outstanding_requests", &s.outstanding);
+    put("throttled_ops", &s.throttled.throttled_ops);
+    put(
+        "stale_requests_dropped",
+        &s.throttled.stale_requests_dropped,
+    );
+    put(
+        "request_throttle_wait_count",
+        &s.throttled.request_throttle_wait_count,
+    );
+    put(
+        "large_requests_rejected",
+        &s.throttled.large_requests_rejected,
+    );
     put("uptime", &view.uptime.as_millis());
     put("znode_count", &s.node_count);
     put("watch_count", &s.watch_count);
@@ -327,6 +341,7 @@ fn directory_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use vivarium_core::ids::{Epoch, ServerId, Zxid};
+    use vivarium_core::pipeline::Throttled;
 
     use super::*;
 
@@ -349,6 +364,8 @@ mod tests {
             data_bytes: 44,
             sessions: 2,
             connections: 1,
+            connections_rejected: 3,
+            throttled: Throttled::default(),
             outstanding: 0,
             learners: 2,
             synced_followers: 2,

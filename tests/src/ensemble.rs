@@ -384,7 +384,7 @@ impl Ensemble {
         })
     }
 
-    fn pid(&self, id: i64) -> u32 {
+    pub fn pid(&self, id: i64) -> u32 {
         self.members[&id]
             .child
             .as_ref()

@@ -103,7 +103,7 @@ const CORE: &[edges::Row] = &[
     (
         "fuzzing",
         &[
-            "ids", "mutants", "wire", "tree", "database", "snapshot", "recovery",
+            "ids", "limits", "mutants", "wire", "tree", "database", "snapshot", "recovery",
         ],
     ),
 ];

@@ -118,6 +118,18 @@ pub enum CloseReason {
     FrameLength(i32),
     /// The first frame is not a ConnectRequest, or a frame is shorter than a request header.
     FrameMalformed,
+    /// `maxClientCnxns` connections of this address are open.
+    AddressFull { max: usize },
+    /// `maxCnxns` connections are open.
+    ServerFull { max: usize },
+    /// More handshakes than `connection_throttle_tokens` allow.
+    HandshakeThrottled,
+    /// A large request of so many bytes beside too many others (`largeRequestMaxBytes`).
+    LargeRequest(usize),
+    /// A request waited for longer than its session's timeout (`request_throttle_drop_stale`).
+    RequestStale,
+    /// The client does not read what it is sent: so many bytes.
+    NotReading { unread: usize },
     /// The operation is not one that a client may send: its number.
     OperationUnknown(i32),
     /// The client has seen `seen`, this server only `applied`.

@@ -30,6 +30,12 @@ pub enum Input<'a> {
     ClientClosed {
         conn: ConnId,
     },
+    /// The socket did not take everything that was sent: so many bytes are left, 0 when it has
+    /// taken them all. Told with the next turn whenever it has changed, and before anything else.
+    ClientUnread {
+        conn: ConnId,
+        bytes: usize,
+    },
     /// A connection between servers is up. `peer` is set where this server dialled.
     LinkOpened {
         link: LinkId,

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::ids::{ConnId, SessionId, Zxid};
+use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::wire::client::{
     ConnectResponse, Password, Reply, ReplyHeader, RequestHeader, WatcherEvent, measure_frame, xid,
 };
@@ -75,7 +76,7 @@ impl Client {
     pub(super) fn note_sent(&mut self, bytes: &[u8], frame_max: usize) {
         self.unparsed.extend_from_slice(bytes);
         while !self.is_broken {
-            let length = match measure_frame(&self.unparsed) {
+            let length = match measure_frame(&self.unparsed, CLIENT_FRAME_BYTES_MAX) {
                 Ok(length) if length > self.unparsed.len() => return,
                 Ok(length) if length - 4 <= frame_max => length,
                 Ok(_) | Err(_) => {

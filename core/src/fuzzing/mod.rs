@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::database::{Database, Walked};
 use crate::ids::Zxid;
+use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::mutants::Mutants;
 use crate::recovery::Recovery;
 use crate::snapshot::SnapshotLoader;
@@ -44,7 +45,9 @@ pub fn client_frame(bytes: &[u8]) {
     let (front, back) = stream.split_at(stream.len().min(usize::from(*cut)));
     let mut splitter = Splitter::default();
     for mut chunk in [front, back] {
-        while let Ok(Some(frame)) = splitter.next(&mut chunk, measure_frame) {
+        while let Ok(Some(frame)) =
+            splitter.next(&mut chunk, |b| measure_frame(b, CLIENT_FRAME_BYTES_MAX))
+        {
             client_payload(&frame[4..]);
         }
     }

@@ -89,6 +89,8 @@ impl Node {
             }
             self.after_input();
             if self.sh.clients.is_serving() {
+                let (clients, mut serving) = self.sh.serving();
+                clients.shed_unread(&mut serving);
                 self.sh.step_snapshot();
             }
         }
@@ -151,11 +153,16 @@ impl Node {
         match input {
             Input::Wake => return self.on_wake(),
             Input::ClientOpened { conn, address } => {
-                self.sh.clients.handle_opened(conn, address, self.sh.now);
+                let (clients, serving) = self.sh.serving();
+                clients.handle_opened(conn, address, serving.now, serving.out);
             }
             Input::ClientBytes { conn, bytes } => {
                 let (clients, mut serving) = self.sh.serving();
                 clients.handle_bytes(conn, bytes, &mut serving);
+            }
+            Input::ClientUnread { conn, bytes } => {
+                let (clients, mut serving) = self.sh.serving();
+                clients.handle_unread(conn, bytes, &mut serving);
             }
             Input::ClientClosed { conn } => self.sh.clients.handle_closed(conn),
             Input::LinkOpened {
@@ -319,6 +326,8 @@ impl Node {
 
     /// What every input may have led to: requests for the leader, votes to tell, a decision.
     fn after_input(&mut self) {
+        let (clients, mut serving) = self.sh.serving();
+        clients.resume_throttled(&mut serving);
         for item in self.sh.clients.take_upstream() {
             match &mut self.role {
                 Role::Standalone(order) => order.handle_upstream(item, &mut self.sh),

@@ -2,6 +2,7 @@
 
 use super::{Node, Role};
 use crate::ids::{ConnId, Epoch, ServerId, SessionId, Zxid};
+use crate::pipeline::Throttled;
 use crate::watch::{Summary, Watches};
 use crate::zab::broadcast::ProposalSizes;
 
@@ -45,6 +46,9 @@ pub struct Status {
     pub data_bytes: usize,
     pub sessions: usize,
     pub connections: usize,
+    /// Connections and handshakes turned away since the start.
+    pub connections_rejected: u64,
+    pub throttled: Throttled,
     pub outstanding: usize,
     /// Leader: learners connected, followers in sync, observers in sync, syncs waiting.
     pub learners: usize,
@@ -94,6 +98,8 @@ impl Node {
             data_bytes: tree.data_bytes(),
             sessions: sh.db.sessions().len(),
             connections: sh.clients.connections(),
+            connections_rejected: sh.clients.connections_rejected(),
+            throttled: sh.clients.throttled(),
             outstanding: sh.clients.outstanding(),
             learners: match &self.role {
                 Role::Leading(leading) => leading.learners(),

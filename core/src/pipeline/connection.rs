@@ -7,12 +7,14 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::reply;
+use super::throttle::Arrivals;
+use super::unread::Unread;
 use crate::acl;
 use crate::boundary::CloseReason;
 use crate::database::Outcome;
 use crate::ids::{ConnId, SessionId};
 use crate::limits::{
-    CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
+    CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_PART, SESSIONLESS_CONNECTION_TIMEOUT,
 };
 use crate::time::Instant;
 use crate::wire::records::{Id, op};
@@ -65,6 +67,7 @@ pub(super) enum Pending {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnId,
+    pub(super) address: IpAddr,
     pub(super) phase: Phase,
     pub(super) identities: Arc<[Id]>,
     pub(super) splitter: Splitter,
@@ -78,6 +81,10 @@ pub(super) struct Connection {
     /// What it contributes to the server's held bytes.
     pub(super) held_counted: usize,
     pub(super) in_backlog: bool,
+    pub(super) unread: Unread,
+    /// Its next request waits until fewer are in process.
+    pub(super) is_throttled: bool,
+    pub(super) arrivals: Arrivals,
     /// The round of touches in which it was listed, see `Desk`.
     pub(super) touched_in: u64,
 }
@@ -86,6 +93,7 @@ impl Connection {
     pub(super) fn new(id: ConnId, address: IpAddr, now: Instant, alarm: Instant) -> Self {
         Self {
             id,
+            address,
             phase: Phase::Fresh,
             identities: Arc::new([acl::ip_identity(address)]),
             splitter: Splitter::default(),
@@ -95,6 +103,9 @@ impl Connection {
             alarm,
             held_counted: 0,
             in_backlog: false,
+            unread: Unread::default(),
+            is_throttled: false,
+            arrivals: Arrivals::default(),
             touched_in: 0,
         }
     }
@@ -114,19 +125,28 @@ impl Connection {
     pub(super) fn idle_at(&self) -> Instant {
         match self.phase {
             Phase::Fresh | Phase::Connecting(_) => self.heard + SESSIONLESS_CONNECTION_TIMEOUT,
-            Phase::Open(s) | Phase::Draining(s) => {
-                let ms = u64::try_from(s.timeout_ms).expect("timeouts are clamped");
-                self.heard + Duration::from_millis(ms)
+            Phase::Open(_) | Phase::Draining(_) => self.heard + self.session_timeout(),
+        }
+    }
+
+    /// Of its session; zero without one.
+    pub(super) fn session_timeout(&self) -> Duration {
+        match self.phase {
+            Phase::Fresh => Duration::ZERO,
+            Phase::Connecting(s) | Phase::Open(s) | Phase::Draining(s) => {
+                Duration::from_millis(u64::try_from(s.timeout_ms).expect("timeouts are clamped"))
             }
         }
     }
 
-    /// Room for one more request? None behind a sync that is under way: it waits for a quorum, and
+    /// Room for one more request, of `max` that this server may have in process and `all` that it
+    /// has? One that has none there always gets through, as in ZooKeeper. None behind a sync that is under way: it waits for a quorum, and
     /// a later write of the same session must not be committed, and seen, before it is answered.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self, max: usize, all: usize) -> bool {
         let is_syncing = matches!(self.queue.back(), Some((Pending::Sync { .. }, _)));
         !is_syncing
-            && self.queue.len() < CONNECTION_OUTSTANDING_MAX
+            && (self.queue.is_empty()
+                || all < max && self.queue.len() < max.div_ceil(CONNECTION_OUTSTANDING_PART))
             && self.queue_bytes < CONNECTION_OUTSTANDING_BYTES_MAX
     }
 
@@ -142,12 +162,21 @@ impl Connection {
     /// Bytes that are kept because the connection is not read for now. Part of a frame whose rest
     /// has not come does not count: only the client can end that wait.
     pub(super) fn held_while_waiting(&self) -> usize {
-        let is_waiting = self.is_connecting() || !self.queue.is_empty();
+        let is_waiting = self.is_connecting()
+            || !self.queue.is_empty()
+            || self.in_backlog
+            || self.is_throttled
+            || self.unread.is_clogged();
         if is_waiting { self.splitter.held() } else { 0 }
     }
 
     pub(super) fn queue_len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// The bytes that each request was counted with.
+    pub(super) fn counted(&self) -> impl Iterator<Item = usize> {
+        self.queue.iter().map(|(_, bytes)| *bytes)
     }
 
     pub(super) fn queue_bytes(&self) -> usize {

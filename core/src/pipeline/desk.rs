@@ -9,13 +9,14 @@ use alloc::sync::Arc;
 
 use super::connection::{Connection, Pending, Phase};
 use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
+use super::throttle::{Throttle, Verdict};
 use super::watching::is_watching;
 use super::{Serving, Upstream};
 use crate::boundary::CloseReason;
 use crate::config::{Config, Rules};
 use crate::database::{Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
-use crate::limits::REPLY_BYTES_PER_TURN;
+use crate::limits::{REPLY_BYTES_AT_ONCE, REPLY_BYTES_PER_TURN};
 use crate::mutants::{Mutant, Mutants};
 use crate::reads::{self, Read};
 use crate::time::Now;
@@ -47,6 +48,11 @@ pub(super) struct Desk {
     next_number: i32,
     outstanding: usize,
     outstanding_bytes: usize,
+    /// How many there may be, before a connection that has some is not read any more.
+    outstanding_max: usize,
+    /// Longest frame of a client.
+    frame_bytes_max: usize,
+    pub(super) throttle: Throttle,
     pub(super) received: u64,
     pub(super) sent: u64,
     /// Only with [`Mutant::WatchAfterRead`].
@@ -78,6 +84,9 @@ impl Desk {
             next_number: now.wall.0 as i32,
             outstanding: 0,
             outstanding_bytes: 0,
+            outstanding_max: config.outstanding_max(),
+            frame_bytes_max: config.rules.frame_bytes_max,
+            throttle: Throttle::new(&config.rules.throttle),
             received: 0,
             sent: 0,
             late_events: Vec::new(),
@@ -89,6 +98,11 @@ impl Desk {
     /// seen nothing newer to another.
     pub(super) fn visible(&self, db: &Database) -> Zxid {
         db.applied().max(self.start)
+    }
+
+    /// Longest frame of a client.
+    pub(super) fn frame_bytes_max(&self) -> usize {
+        self.frame_bytes_max
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -128,11 +142,13 @@ impl Desk {
 
     fn push(&mut self, c: &mut Connection, pending: Pending, bytes: usize) {
         c.push(pending, bytes);
+        self.throttle.begin(bytes);
         self.outstanding += 1;
         self.outstanding_bytes += bytes;
     }
 
     fn settle(&mut self, bytes: usize) {
+        self.throttle.end(bytes);
         self.outstanding -= 1;
         self.outstanding_bytes -= bytes;
     }
@@ -141,6 +157,7 @@ impl Desk {
     pub(super) fn dismiss(&mut self, c: &Connection) {
         self.outstanding -= c.queue_len() + usize::from(c.is_connecting());
         self.outstanding_bytes -= c.queue_bytes();
+        c.counted().for_each(|bytes| self.throttle.end(bytes));
         self.watches.remove_conn(c.id);
     }
 
@@ -186,36 +203,103 @@ impl Desk {
                 c.splitter.keep(chunk);
                 return Ok(());
             }
-            Phase::Open(_) | Phase::Draining(_) => self.send_ready(c, ctx)?,
+            Phase::Open(_) | Phase::Draining(_) => {}
         }
+        let started = ctx.out.len();
+        self.send_ready(c, started, ctx)?;
         let mut splitter = mem::take(&mut c.splitter);
         let result = loop {
             if matches!(c.phase, Phase::Draining(_)) {
                 splitter = Splitter::default();
                 break Ok(());
             }
-            if !c.has_room() || ctx.out.len() >= REPLY_BYTES_PER_TURN {
+            if splitter.held() == 0 && chunk.is_empty() {
+                break Ok(());
+            }
+            if is_enough(started, ctx) || !self.may_take(c) {
                 splitter.keep(chunk);
                 break Ok(());
             }
-            match splitter.next(&mut chunk, measure_frame) {
+            match splitter.next(&mut chunk, |bytes| self.measure(bytes)) {
                 Ok(Some(frame)) => {
-                    if let Err(why) = self.take_request(c, &frame[4..], ctx) {
+                    if let Err(why) = self.take_frame(c, frame, ctx) {
                         break Err(why);
                     }
                 }
                 Ok(None) => break Ok(()),
-                Err(DecodeError::Length(n)) => break Err(CloseReason::FrameLength(n)),
-                Err(_) => break Err(CloseReason::FrameMalformed),
+                Err(why) => break Err(why),
             }
         };
         c.splitter = splitter;
+        if let Err(CloseReason::LargeRequest(_)) = result {
+            self.throttle.counters.large_requests_rejected += 1;
+        }
         result
     }
 
+    /// Bytes that the frame in front needs, its length word included. Its length is judged as soon
+    /// as it is there: what is refused must not fill memory first.
+    fn measure(&self, bytes: &[u8]) -> Result<usize, CloseReason> {
+        let need = measure_frame(bytes, self.frame_bytes_max).map_err(|error| match error {
+            DecodeError::Length(n) => CloseReason::FrameLength(n),
+            _ => CloseReason::FrameMalformed,
+        })?;
+        let length = need - 4;
+        if self.throttle.admits(length) {
+            Ok(need)
+        } else {
+            Err(CloseReason::LargeRequest(length))
+        }
+    }
+
+    /// May the connection's next request be taken up? Not while its client does not read, too much
+    /// of its own is in process, or, where that is limited, too much of all clients.
+    fn may_take(&mut self, c: &mut Connection) -> bool {
+        if c.unread.is_clogged() || !c.has_room(self.outstanding_max, self.outstanding) {
+            return false;
+        }
+        let is_full = self.throttle.is_full(self.outstanding);
+        if is_full && !c.is_throttled {
+            c.is_throttled = true;
+            self.throttle.enqueue(c.id);
+        }
+        !is_full
+    }
+
+    /// One frame of an open session, with its length word: taken up, or turned away because it
+    /// waited too long.
+    fn take_frame(
+        &mut self,
+        c: &mut Connection,
+        frame: &[u8],
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        let request = &frame[4..];
+        let (timeout, now) = (c.session_timeout(), ctx.now.mono);
+        match self.throttle.judge(&mut c.arrivals, frame, timeout, now) {
+            Verdict::Serve => self.take_request(c, request, ctx),
+            Verdict::Stale => Err(CloseReason::RequestStale),
+            Verdict::TooLate => {
+                self.received += 1;
+                let header = RequestHeader::read(&mut Reader::new(request))
+                    .map_err(|_| CloseReason::FrameMalformed)?;
+                self.touch(c);
+                let (zxid, error) = (self.visible(ctx.db), ErrorCode::ThrottledOp);
+                self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+                Ok(())
+            }
+        }
+    }
+
     /// Sends from the front of the queue what waits for nothing any more.
-    fn send_ready(&mut self, c: &mut Connection, ctx: &mut Serving<'_>) -> Result<(), CloseReason> {
-        while ctx.out.len() < REPLY_BYTES_PER_TURN {
+    /// `started` is how much was written when this connection's turn began.
+    fn send_ready(
+        &mut self,
+        c: &mut Connection,
+        started: usize,
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        while !is_enough(started, ctx) && !c.unread.is_clogged() {
             let Some((pending, bytes)) = c.pop_ready() else {
                 return Ok(());
             };
@@ -549,4 +633,10 @@ impl Desk {
         self.push(c, Pending::Last { frame, why }, bytes);
         Ok(())
     }
+}
+
+/// Others come first now: this connection has had its share since `started`, or the turn is full.
+pub(super) fn is_enough(started: usize, ctx: &Serving<'_>) -> bool {
+    let now = ctx.out.len();
+    now >= REPLY_BYTES_PER_TURN || now - started >= REPLY_BYTES_AT_ONCE
 }

@@ -3,6 +3,7 @@
 use core::mem;
 
 use super::connection::{Connection, Phase, Session};
+use super::door::Wish;
 use super::{Clients, Serving, Upstream};
 use crate::boundary::{Action, CloseReason, FourLetterWord};
 use crate::database::Outcome;
@@ -18,6 +19,20 @@ enum First {
     Word(FourLetterWord),
     Hello(Hello),
     Refused(CloseReason),
+}
+
+impl First {
+    /// Reads a whole first message.
+    fn read(message: &[u8], is_serving: bool) -> Self {
+        match word(message) {
+            Some(word) => Self::Word(word),
+            None if !is_serving => Self::Refused(CloseReason::NotServing),
+            None => match Hello::decode(&message[4..]) {
+                Ok(hello) => Self::Hello(hello),
+                Err(_) => Self::Refused(CloseReason::FrameMalformed),
+            },
+        }
+    }
 }
 
 /// A ConnectRequest, judged as far as it can be without knowing anything else.
@@ -58,30 +73,26 @@ fn word(bytes: &[u8]) -> Option<FourLetterWord> {
 
 /// Bytes of what is in front: four tell everything if they are a word, or if nothing but a word
 /// would be answered.
-fn measure_first(bytes: &[u8], is_serving: bool) -> Result<usize, DecodeError> {
+fn measure_first(bytes: &[u8], is_serving: bool, max: usize) -> Result<usize, DecodeError> {
     match bytes.get(..4) {
         None => Ok(4),
         Some(first) if !is_serving || word(first).is_some() => Ok(4),
-        Some(_) => measure_frame(bytes),
+        Some(_) => measure_frame(bytes, max),
     }
 }
 
 impl Clients {
     /// Reads the first message of a connection, if it is there.
     pub(super) fn greet(&mut self, conn: ConnId, chunk: &mut &[u8], ctx: &mut Serving<'_>) {
-        let is_serving = self.serving;
+        let (is_serving, max) = (self.serving, self.desk.frame_bytes_max());
         let c = self.connection(conn);
         let mut splitter = mem::take(&mut c.splitter);
-        let first = match splitter.next(chunk, |bytes| measure_first(bytes, is_serving)) {
+        let first = match splitter.next(chunk, |bytes| measure_first(bytes, is_serving, max)) {
             Ok(None) => None,
-            Ok(Some(message)) => Some(match word(message) {
-                Some(word) => First::Word(word),
-                None if !is_serving => First::Refused(CloseReason::NotServing),
-                None => match Hello::decode(&message[4..]) {
-                    Ok(hello) => First::Hello(hello),
-                    Err(_) => First::Refused(CloseReason::FrameMalformed),
-                },
-            }),
+            Ok(Some(message)) => {
+                self.connection(conn).arrivals.take(message.len());
+                Some(First::read(message, is_serving))
+            }
             Err(DecodeError::Length(n)) => Some(First::Refused(CloseReason::FrameLength(n))),
             Err(_) => Some(First::Refused(CloseReason::FrameMalformed)),
         };
@@ -107,6 +118,14 @@ impl Clients {
     /// Decides a ConnectRequest as far as this server can, in ZooKeeper's order.
     fn on_hello(&mut self, conn: ConnId, hello: &Hello, ctx: &mut Serving<'_>) {
         self.desk.received += 1;
+        let wish = match hello.session.0 {
+            0 if self.local_sessions => Wish::Local,
+            0 => Wish::Global,
+            _ => Wish::Renewal,
+        };
+        if let Err(why) = self.door.shake_hands(wish, ctx.now.mono) {
+            return self.close(conn, why, ctx.out);
+        }
         let (seen, applied) = (hello.last_zxid_seen, self.desk.visible(ctx.db));
         if seen > applied && !self.desk.mutants.has(Mutant::LastZxidSeenIgnored) {
             return self.close(conn, CloseReason::ClientAhead { seen, applied }, ctx.out);

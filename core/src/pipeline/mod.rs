@@ -16,9 +16,12 @@ mod alarms;
 mod authentication;
 mod connection;
 mod desk;
+mod door;
 mod eager;
 mod handshake;
 mod reply;
+mod throttle;
+mod unread;
 mod watching;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -30,7 +33,9 @@ use core::time::Duration;
 use alarms::Alarms;
 use connection::{Connection, Phase};
 use desk::Desk;
+use door::Door;
 use reply::Notifier;
+pub use throttle::Throttled;
 
 use crate::boundary::{Action, CloseReason, Outbox, Whom};
 use crate::config::Config;
@@ -38,7 +43,7 @@ use crate::database::{Change, Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
 use crate::limits::{
     CLIENT_HELD_BYTES_MAX, CLIENT_OUTSTANDING_BYTES_MAX, PROPOSALS_OUTSTANDING_MAX,
-    REPLY_BYTES_PER_TURN, REQUESTS_OUTSTANDING_MAX, SESSIONLESS_CONNECTION_TIMEOUT,
+    SESSIONLESS_CONNECTION_TIMEOUT,
 };
 use crate::mutants::Mutant;
 use crate::session::id::SessionIds;
@@ -78,6 +83,8 @@ pub struct Clients {
     serving: bool,
     timeout_min_ms: i32,
     timeout_max_ms: i32,
+    /// New sessions are of this server only.
+    local_sessions: bool,
     session_ids: SessionIds,
     connections: BTreeMap<ConnId, Connection>,
     /// The connection that speaks for a session here, from its handshake on.
@@ -90,6 +97,9 @@ pub struct Clients {
     backlog_due: Instant,
     /// Bytes of connections that are not read for now.
     held_bytes: usize,
+    /// Bytes that clients have not read, by the driver's word.
+    unread_bytes: usize,
+    door: Door,
     desk: Desk,
 }
 
@@ -108,6 +118,7 @@ impl Clients {
             serving: false,
             timeout_min_ms,
             timeout_max_ms,
+            local_sessions: config.rules.local_sessions,
             session_ids: SessionIds::start(config.me, now.wall),
             connections: BTreeMap::new(),
             by_session: BTreeMap::new(),
@@ -116,6 +127,8 @@ impl Clients {
             backlog: VecDeque::new(),
             backlog_due: Instant::default(),
             held_bytes: 0,
+            unread_bytes: 0,
+            door: Door::new(&config.rules, now.mono),
             desk: Desk::new(config, now),
         }
     }
@@ -147,13 +160,22 @@ impl Clients {
         }
         self.backlog.clear();
         self.revalidations.clear();
+        self.desk.throttle.clear();
         self.desk.forget_upstream();
         assert!(self.by_session.is_empty() && self.alarms.is_empty());
-        assert!(self.held_bytes == 0 && self.desk.outstanding() == 0);
+        assert!(self.held_bytes == 0 && self.unread_bytes == 0);
+        assert!(self.desk.outstanding() == 0);
         assert!(self.desk.watches.count() == 0);
     }
 
-    pub fn handle_opened(&mut self, conn: ConnId, address: IpAddr, now: Now) {
+    /// A client has connected. It is turned away at once if there are too many.
+    pub fn handle_opened(&mut self, conn: ConnId, address: IpAddr, now: Now, out: &mut Outbox) {
+        if let Err(why) = self.door.enter(address) {
+            return out.push(Action::Close {
+                whom: Whom::Client(conn),
+                why,
+            });
+        }
         let due = now.mono + SESSIONLESS_CONNECTION_TIMEOUT;
         let new = Connection::new(conn, address, now.mono, due);
         let old = self.connections.insert(conn, new);
@@ -167,6 +189,9 @@ impl Clients {
             if matches!(c.phase, Phase::Open(_)) {
                 c.heard = ctx.now.mono;
             }
+            self.desk
+                .throttle
+                .note(&mut c.arrivals, bytes.len(), ctx.now.mono);
             self.advance(conn, bytes, ctx);
         }
         self.deliver_late_events(ctx);
@@ -321,7 +346,25 @@ impl Clients {
         {
             self.desk.expire(session);
         }
-        self.close(conn, CloseReason::Idle, ctx.out);
+        let unread = c.unread;
+        let why = if unread.is_clogged() {
+            CloseReason::NotReading {
+                unread: unread.bytes,
+            }
+        } else {
+            CloseReason::Idle
+        };
+        self.close(conn, why, ctx.out);
+    }
+
+    /// Goes on with requests that waited because too many were in process.
+    pub fn resume_throttled(&mut self, ctx: &mut Serving<'_>) {
+        while let Some(conn) = self.desk.throttle.dequeue(self.desk.outstanding()) {
+            if let Some(c) = self.connections.get_mut(&conn) {
+                c.is_throttled = false;
+                self.advance(conn, &[], ctx);
+            }
+        }
     }
 
     /// When [`Self::on_wake`] has something to do.
@@ -333,11 +376,19 @@ impl Clients {
     /// May clients be read? Not while so much is under way or waiting that more would only pile
     /// up. All of it waits for the ensemble or for the next turn, never for more input.
     pub fn wants_input(&self) -> bool {
-        self.desk.outstanding() < REQUESTS_OUTSTANDING_MAX
-            && self.desk.outstanding_bytes() < CLIENT_OUTSTANDING_BYTES_MAX
+        self.desk.outstanding_bytes() < CLIENT_OUTSTANDING_BYTES_MAX
             && self.held_bytes < CLIENT_HELD_BYTES_MAX
             && self.desk.syncs.len() < PROPOSALS_OUTSTANDING_MAX
-            && self.backlog.is_empty()
+    }
+
+    /// Connections and handshakes that were turned away since the start.
+    pub fn connections_rejected(&self) -> u64 {
+        self.door.rejected()
+    }
+
+    /// What became of requests that were too many or too large, since the start.
+    pub fn throttled(&self) -> Throttled {
+        self.desk.throttle.counters
     }
 
     pub fn connections(&self) -> usize {
@@ -383,17 +434,18 @@ impl Clients {
         let Some(c) = self.connections.get_mut(&conn) else {
             return;
         };
+        let started = ctx.out.len();
         if let Err(why) = self.desk.work(c, chunk, ctx) {
             return self.close(conn, why, ctx.out);
         }
-        let held = c.held_while_waiting();
-        self.held_bytes = self.held_bytes + held - c.held_counted;
-        c.held_counted = held;
-        if c.can_go_on() && ctx.out.len() >= REPLY_BYTES_PER_TURN && !c.in_backlog {
+        if c.can_go_on() && desk::is_enough(started, ctx) && !c.in_backlog {
             c.in_backlog = true;
             self.backlog.push_back(conn);
             self.backlog_due = ctx.now.mono + Duration::from_nanos(1);
         }
+        let held = c.held_while_waiting();
+        self.held_bytes = self.held_bytes + held - c.held_counted;
+        c.held_counted = held;
     }
 
     /// Closes from this side.
@@ -413,6 +465,8 @@ impl Clients {
         };
         self.alarms.cancel(c.alarm, conn);
         self.held_bytes -= c.held_counted;
+        self.unread_bytes -= c.unread.bytes;
+        self.door.leave(c.address);
         self.desk.dismiss(&c);
         if let Some(session) = c.session()
             && self.by_session.get(&session) == Some(&conn)

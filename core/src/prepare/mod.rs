@@ -15,7 +15,6 @@ use alloc::vec::Vec;
 use crate::config::Rules;
 use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
-use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::mutants::Mutants;
 use crate::quota::Excess;
 use crate::time::WallMs;
@@ -97,8 +96,9 @@ impl Outstanding {
     }
 
     fn judge<'a>(&mut self, db: &Database, ask: &Ask<'a>) -> Result<Txn<'a>, ErrorCode> {
-        // A record made from more than a client's frame might be too long to be read again.
-        if ask.body.len() > CLIENT_FRAME_BYTES_MAX {
+        // Another server takes longer frames than this one: its clients are told so by the leader,
+        // whose limit is the ensemble's.
+        if ask.body.len() > self.rules.frame_bytes_max {
             return Err(ErrorCode::MarshallingError);
         }
         let mut writer = Writer {

@@ -16,15 +16,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::{AbortHandle, spawn_local};
 use vivarium_core::boundary::{Channel, Whom};
 use vivarium_core::ids::{ConnId, LinkId, ServerId};
+use vivarium_core::limits::{CLIENT_UNREAD_BYTES, LINGERING_BYTES_MAX};
 use vivarium_core::time;
 
 use super::hub::{Arrival, Hub, Reading};
 use super::queue::OutQueue;
 use crate::words::ClientLine;
-
-/// Answers and events that a client has not read: beyond, it is cut off. Sixty of the largest
-/// answers; the machine's other clients must not pay for one that never reads.
-const CLIENT_QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// How long a connection may take to accept its last bytes after it was closed here.
 const LINGER: Duration = Duration::from_secs(5);
@@ -52,6 +49,10 @@ pub(super) struct Connection {
     stalled: RefCell<Vec<Waker>>,
     /// Bytes taken by the socket that the machine was not told of.
     drained: Cell<usize>,
+    /// Unread bytes that the machine was told of last.
+    told_unread: Cell<usize>,
+    /// In the list of those whose unread bytes will be told.
+    telling: Cell<bool>,
     /// When the oldest bytes came in that no answer followed.
     pub(super) waiting_since: Cell<Option<time::Instant>>,
     /// Pieces of the stream that were shown to the machine.
@@ -80,6 +81,8 @@ impl Connection {
             writer: RefCell::default(),
             stalled: RefCell::default(),
             drained: Cell::new(0),
+            told_unread: Cell::new(0),
+            telling: Cell::new(false),
             waiting_since: Cell::new(None),
             received: Cell::new(0),
             sent: Cell::new(0),
@@ -134,11 +137,10 @@ impl Connection {
     pub(super) fn flush(self: &Rc<Self>, hub: &Rc<Hub>) {
         self.dirty.set(false);
         if self.writer.borrow().is_some() {
-            self.check_bound(hub);
+            self.note_unread(hub);
             return;
         }
         if self.write(hub) && self.unread() > 0 {
-            self.check_bound(hub);
             let (me, hub) = (self.clone(), hub.clone());
             let task = spawn_local(async move { me.write_on(&hub).await });
             *self.writer.borrow_mut() = Some(task.abort_handle());
@@ -154,13 +156,17 @@ impl Connection {
                 self.stream.try_write_vectored(slices)
             });
         match taken {
-            Ok(0) => true,
+            Ok(0) => {
+                self.note_unread(hub);
+                true
+            }
             Ok(taken) => {
                 if let Whom::Link(link) = self.whom {
                     let sum = self.drained.get() + taken;
                     let first = self.drained.replace(sum) == 0;
                     hub.drained(link, first, sum >= DRAINED_URGENT_BYTES);
                 }
+                self.note_unread(hub);
                 self.stalled.borrow_mut().drain(..).for_each(Waker::wake);
                 true
             }
@@ -184,13 +190,28 @@ impl Connection {
         *self.writer.borrow_mut() = None;
     }
 
-    fn check_bound(&self, hub: &Hub) {
-        let unread = self.unread();
-        if matches!(self.whom, Whom::Client(_)) && unread > CLIENT_QUEUE_BYTES_MAX {
-            tracing::warn!(client = %self.address, unread, "client does not read: cut off");
-            self.abandon();
-            self.end(hub);
+    /// Has the machine told, if a client has read, or not read everything.
+    fn note_unread(&self, hub: &Hub) {
+        let Whom::Client(conn) = self.whom else {
+            return;
+        };
+        let (unread, told) = (self.unread(), self.told_unread.get());
+        if unread == told || self.ended.get() {
+            return;
         }
+        // The machine waits for this; anything else it may hear with whatever comes next.
+        let is_urgent = unread < CLIENT_UNREAD_BYTES && told >= CLIENT_UNREAD_BYTES;
+        if !self.telling.replace(true) || is_urgent {
+            hub.unread(conn, is_urgent);
+        }
+    }
+
+    /// Bytes that the socket has not taken, for the machine.
+    pub(super) fn tell_unread(&self) -> usize {
+        self.telling.set(false);
+        let unread = self.unread();
+        self.told_unread.set(unread);
+        unread
     }
 
     /// Bytes that the socket took since the last call.
@@ -212,7 +233,7 @@ impl Connection {
     }
 
     /// Drops what is queued and stops all tasks.
-    fn abandon(&self) {
+    pub(super) fn abandon(&self) {
         *self.queue.borrow_mut() = OutQueue::default();
         for task in [&self.reader, &self.writer] {
             if let Some(task) = task.borrow_mut().take() {
@@ -223,16 +244,22 @@ impl Connection {
     }
 
     /// Closes the connection when everything queued has left, or after [`LINGER`]. It must be out
-    /// of the table.
+    /// of the table. What does not read, or comes when too much waits so, is dropped at once.
     pub(super) fn finish(self: Rc<Self>, hub: &Rc<Hub>) {
         self.ended.set(true);
         if let Some(reader) = self.reader.borrow_mut().take() {
             reader.abort();
         }
-        if self.unread() == 0 {
+        let unread = self.unread();
+        if unread == 0 {
             return;
         }
+        let lingering = hub.lingering_bytes.get() + unread;
+        if lingering > LINGERING_BYTES_MAX {
+            return self.abandon();
+        }
         hub.lingering.set(hub.lingering.get() + 1);
+        hub.lingering_bytes.set(lingering);
         let hub = hub.clone();
         spawn_local(async move {
             if tokio::time::timeout(LINGER, self.emptied()).await.is_err() {
@@ -240,6 +267,7 @@ impl Connection {
             }
             self.abandon();
             hub.lingering.set(hub.lingering.get() - 1);
+            hub.lingering_bytes.set(hub.lingering_bytes.get() - unread);
         });
     }
 
@@ -290,7 +318,6 @@ pub(super) fn open_client(hub: &Rc<Hub>, stream: TcpStream, address: SocketAddr)
     });
     let Some(id) = id else {
         tracing::warn!(client = %address, "refused: a million connections are open");
-        hub.release(address.ip());
         return;
     };
     let connection = hub

@@ -1,9 +1,12 @@
 //! Words and levels for what the machine reports: every reason and event has its own sentence.
 
+use std::time::Instant;
+
 use tracing::Level;
 use vivarium_core::boundary::{CloseReason, Event, Fault, Whom};
 use vivarium_core::limits::EXTENDED_SERVER_ID_MAX;
 
+use super::quiet::Quiet;
 use crate::exit::Exit;
 
 /// How loud, and what to say, when a connection is closed.
@@ -17,6 +20,24 @@ pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
             "a frame of {n} bytes: longer than allowed, or negative"
         )),
         R::FrameMalformed => warn("the bytes are no request of the client protocol".into()),
+        R::AddressFull { max } => warn(format!(
+            "{max} connections from this address are open (maxClientCnxns)"
+        )),
+        R::ServerFull { max } => warn(format!("{max} connections are open (maxCnxns)")),
+        R::HandshakeThrottled => {
+            warn("too many handshakes at a time (connection_throttle_tokens)".into())
+        }
+        R::LargeRequest(bytes) => warn(format!(
+            "a request of {bytes} bytes beside too many large ones (largeRequestMaxBytes)"
+        )),
+        R::RequestStale => warn(
+            "a request waited for longer than its session's timeout \
+             (request_throttle_drop_stale)"
+                .into(),
+        ),
+        R::NotReading { unread } => warn(format!(
+            "it does not read: {unread} bytes of answers and events are left"
+        )),
         R::OperationUnknown(op) => {
             warn(format!("operation {op} is not one that a client may send"))
         }
@@ -46,14 +67,27 @@ pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
     }
 }
 
-/// Logs the end of a connection. `address` is unknown when the other side was faster.
-pub(super) fn log_close(whom: Whom, port: &str, address: &str, why: &CloseReason) {
-    let (mut level, text) = close_reason(why);
+/// Logs the end of a connection, unless many ended so just now.
+pub(super) fn log_close(
+    whom: Whom,
+    port: &str,
+    address: &str,
+    why: &CloseReason,
+    quiet: &mut Quiet,
+) {
+    let (mut level, mut text) = close_reason(why);
     if port == "quorum" && *why == CloseReason::Replaced {
         // Usual on the election port; here two servers may claim one id.
         level = Level::WARN;
     }
     let reason = reason_name(why);
+    if level == Level::WARN && matches!(whom, Whom::Client(_)) {
+        match quiet.admit(&reason, Instant::now()) {
+            None => level = Level::DEBUG,
+            Some(0) => {}
+            Some(hidden) => text.push_str(&format!(" ({hidden} more of these were not shown)")),
+        }
+    }
     // The macros need their level at compile time.
     match level {
         Level::WARN => tracing::warn!(?whom, port, address, reason, "closed: {text}"),

@@ -14,6 +14,7 @@ use super::describe;
 use super::dial;
 use super::disk::{DiskThreads, Job};
 use super::hub::Hub;
+use super::quiet::Quiet;
 use crate::config::Settings;
 use crate::words::{self, ClientLine, Latency, View};
 
@@ -32,6 +33,7 @@ pub(super) struct Effects {
     /// When each answer's bytes had come in, for the answers of this turn.
     answered: Vec<time::Instant>,
     latency: Latency,
+    quiet: Quiet,
     started: Instant,
     leading: Option<Instant>,
 }
@@ -47,6 +49,7 @@ impl Effects {
             closing: Vec::new(),
             answered: Vec::new(),
             latency: Latency::default(),
+            quiet: Quiet::default(),
             started: Instant::now(),
             leading: None,
         }
@@ -126,7 +129,11 @@ impl Effects {
             Some(vivarium_core::boundary::Channel::Election) => "election",
             Some(vivarium_core::boundary::Channel::Quorum) => "quorum",
         };
-        describe::log_close(whom, port, &connection.address.to_string(), why);
+        let address = connection.address.to_string();
+        describe::log_close(whom, port, &address, why, &mut self.quiet);
+        if matches!(why, CloseReason::NotReading { .. }) {
+            connection.abandon();
+        }
         self.closing.push(connection);
     }
 

@@ -5,9 +5,7 @@
 //! no connection owns a read buffer while it is silent.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +13,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use vivarium_core::boundary::{Channel, Whom};
-use vivarium_core::ids::{LinkId, ServerId};
+use vivarium_core::ids::{ConnId, LinkId, ServerId};
+use vivarium_core::limits::CLIENT_UNREAD_BYTES;
 
 use super::connection::Connection;
 use super::queue::Spare;
@@ -29,9 +28,6 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// With less room than this in the arena a reader waits for the next turn.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
-
-/// A client with this much unread is not read before it reads: TCP tells it to slow down.
-const CLIENT_UNREAD_BYTES: usize = 1 << 20;
 
 /// Something for the next turn, in the order in which it happened.
 #[derive(Debug)]
@@ -63,7 +59,9 @@ pub(super) struct Inbox {
     arrivals: Vec<Arrival>,
     /// Links whose socket took bytes; told with the next turn.
     pub(super) drained: Vec<LinkId>,
-    /// `drained` is worth a turn of its own.
+    /// Clients whose socket did not take everything, or has since; told with the next turn.
+    pub(super) unread: Vec<ConnId>,
+    /// Either is worth a turn of its own.
     urgent: bool,
     /// Counts turns, so that a reader knows whether its last bytes were seen.
     turn: u64,
@@ -119,8 +117,8 @@ pub(super) struct Hub {
     pub(super) spare: RefCell<Spare>,
     /// Closed connections whose last bytes are still leaving.
     pub(super) lingering: Cell<usize>,
-    /// Open client connections of each address.
-    per_address: RefCell<BTreeMap<IpAddr, usize>>,
+    /// And how many bytes they had when they were closed.
+    pub(super) lingering_bytes: Cell<usize>,
 }
 
 /// A reader's memory between two reads.
@@ -140,6 +138,7 @@ impl Hub {
                 used: 0,
                 arrivals: Vec::new(),
                 drained: Vec::new(),
+                unread: Vec::new(),
                 urgent: false,
                 turn: 0,
                 clients_paused: false,
@@ -151,7 +150,7 @@ impl Hub {
             links: RefCell::new(Table::new()),
             spare: RefCell::default(),
             lingering: Cell::new(0),
-            per_address: RefCell::default(),
+            lingering_bytes: Cell::new(0),
         }
     }
 
@@ -170,11 +169,7 @@ impl Hub {
     /// Forgets the connection; what it still has to send leaves in the background.
     pub(super) fn remove(&self, whom: Whom) -> Option<Rc<Connection>> {
         match whom {
-            Whom::Client(conn) => {
-                let removed = self.clients.borrow_mut().remove(conn.0)?;
-                self.release(removed.address.ip());
-                Some(removed)
-            }
+            Whom::Client(conn) => self.clients.borrow_mut().remove(conn.0),
             Whom::Link(link) => self.links.borrow_mut().remove(link.0),
         }
     }
@@ -189,23 +184,14 @@ impl Hub {
         }
     }
 
-    /// Counts a connection of `address` unless it has `max` already (0: no limit).
-    pub(super) fn admit(&self, address: IpAddr, max: usize) -> bool {
-        let mut per_address = self.per_address.borrow_mut();
-        let count = per_address.entry(address).or_insert(0);
-        if max > 0 && *count >= max {
-            return false;
-        }
-        *count += 1;
-        true
-    }
-
-    pub(super) fn release(&self, address: IpAddr) {
-        let mut per_address = self.per_address.borrow_mut();
-        let count = per_address.get_mut(&address).expect("was admitted");
-        *count -= 1;
-        if *count == 0 {
-            per_address.remove(&address);
+    /// What the socket of a client has not taken is to be told to the machine. `urgent` if it
+    /// waits for that.
+    pub(super) fn unread(&self, conn: ConnId, urgent: bool) {
+        let mut inbox = self.inbox.borrow_mut();
+        inbox.unread.push(conn);
+        if urgent {
+            inbox.urgent = true;
+            inbox.wake_turn();
         }
     }
 
@@ -253,7 +239,8 @@ impl Hub {
                 inbox.paused.push(cx.waker().clone());
                 return Poll::Pending;
             }
-            if connection.unread() > CLIENT_UNREAD_BYTES {
+            // TCP tells it to slow down.
+            if connection.unread() >= CLIENT_UNREAD_BYTES {
                 connection.wake_when_read(cx.waker());
                 return Poll::Pending;
             }

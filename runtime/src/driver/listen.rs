@@ -137,7 +137,7 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// Accepts for ever.
-pub(super) async fn accept(hub: Rc<Hub>, socket: TcpSocket, purpose: Purpose, max: usize) {
+pub(super) async fn accept(hub: Rc<Hub>, socket: TcpSocket, purpose: Purpose) {
     let listener = match socket.listen(BACKLOG) {
         Ok(listener) => listener,
         Err(error) => {
@@ -150,14 +150,10 @@ pub(super) async fn accept(hub: Rc<Hub>, socket: TcpSocket, purpose: Purpose, ma
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         match purpose {
             Purpose::Servers(channel) => open_link(&hub, stream, address, None, channel),
-            Purpose::Clients if hub.admit(address.ip(), max) => {
+            Purpose::Clients => {
                 tracing::debug!(client = %address, "connected");
                 open_client(&hub, stream, address);
             }
-            Purpose::Clients => tracing::warn!(
-                client = %address,
-                "refused: {max} connections from this address are open (maxClientCnxns)"
-            ),
         }
     }
 }

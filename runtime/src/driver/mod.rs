@@ -14,6 +14,7 @@ mod effects;
 mod hub;
 mod listen;
 mod queue;
+mod quiet;
 mod store;
 mod table;
 #[cfg(test)]
@@ -155,9 +156,8 @@ fn drive<M: Machine + 'static>(
     let local = LocalSet::new();
     local.block_on(runtime, async {
         watch_signals(&hub).map_err(StartError::System)?;
-        let max = settings.rules.address_connections_max;
         for (socket, purpose) in bound {
-            spawn_local(listen::accept(hub.clone(), socket, purpose, max));
+            spawn_local(listen::accept(hub.clone(), socket, purpose));
         }
         let effects = Effects::new(hub.clone(), settings.clone(), disk);
         let turns = Turns::new(machine, hub.clone(), effects, clock, reports);

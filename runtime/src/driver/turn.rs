@@ -185,6 +185,15 @@ impl<M: Machine> Turns<M> {
     fn take_arrivals(&mut self, now: Now) {
         let hub = self.hub.clone();
         let mut inbox = hub.inbox.borrow_mut();
+        // First, so that who does not read is not answered once more.
+        for conn in inbox.unread.drain(..) {
+            let Some(connection) = hub.connection(Whom::Client(conn)) else {
+                continue;
+            };
+            let bytes = connection.tell_unread();
+            self.machine
+                .handle(now, Input::ClientUnread { conn, bytes });
+        }
         inbox.take_arrivals(&mut self.arrivals);
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for arrival in arrivals.drain(..) {

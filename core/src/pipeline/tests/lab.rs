@@ -10,6 +10,7 @@ use crate::boundary::{Action, CloseReason, FourLetterWord, Outbox, Whom};
 use crate::config::{Config, Rules};
 use crate::database::Database;
 use crate::ids::{ConnId, Epoch, ServerId, SessionId, Zxid};
+use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::mutants::Mutants;
 use crate::pipeline::{Clients, Serving, Upstream};
 use crate::prepare::{Ask, Outstanding};
@@ -218,7 +219,21 @@ impl Lab {
 
     pub(super) fn open(&mut self, conn: ConnId) {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        self.clients.handle_opened(conn, address, self.now);
+        self.turn(|clients, ctx| clients.handle_opened(conn, address, ctx.now, ctx.out));
+    }
+
+    /// As the node does after each input.
+    pub(super) fn resume(&mut self) {
+        self.turn(|clients, ctx| clients.resume_throttled(ctx));
+    }
+
+    /// What the driver would say of a socket that does not take everything.
+    pub(super) fn tell_unread(&mut self, conn: ConnId, bytes: usize) {
+        self.turn(|clients, ctx| clients.handle_unread(conn, bytes, ctx));
+    }
+
+    pub(super) fn shed(&mut self) {
+        self.turn(|clients, ctx| clients.shed_unread(ctx));
     }
 
     pub(super) fn send(&mut self, conn: ConnId, bytes: &[u8]) {
@@ -304,7 +319,7 @@ impl Lab {
     /// What the server answered to the handshake.
     pub(super) fn handshake(&mut self, conn: ConnId) -> ConnectResponse {
         let stream = self.streams.remove(&conn).unwrap();
-        let length = measure_frame(&stream).unwrap();
+        let length = measure_frame(&stream, CLIENT_FRAME_BYTES_MAX).unwrap();
         let response = ConnectResponse::decode(&stream[4..length]).unwrap();
         self.streams.insert(conn, stream[length..].to_vec());
         response
@@ -318,7 +333,10 @@ impl Lab {
     pub(super) fn frames(&mut self, conn: ConnId) -> Vec<Frame> {
         let stream = self.streams.remove(&conn).unwrap_or_default();
         let (mut splitter, mut chunk, mut frames) = (Splitter::default(), &stream[..], Vec::new());
-        while let Some(bytes) = splitter.next(&mut chunk, measure_frame).unwrap() {
+        while let Some(bytes) = splitter
+            .next(&mut chunk, |b| measure_frame(b, CLIENT_FRAME_BYTES_MAX))
+            .unwrap()
+        {
             let mut r = Reader::new(&bytes[4..]);
             let ReplyHeader { xid, zxid, error } = ReplyHeader::read(&mut r).unwrap();
             frames.push(Frame {

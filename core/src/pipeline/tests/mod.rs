@@ -4,6 +4,7 @@ mod limits;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod sessions;
+mod throttles;
 mod watches;
 
 use alloc::string::String;

@@ -58,7 +58,7 @@ fn operations_that_are_no_writes_are_refused() {
 fn a_body_beyond_a_clients_frame_is_unreadable() {
     let mut lab = Lab::new();
     let mut body = Vec::new();
-    set("/", &[0; CLIENT_FRAME_BYTES_MAX], -1).encode(&mut body);
+    set("/", &[0; crate::limits::CLIENT_FRAME_BYTES_MAX], -1).encode(&mut body);
     assert_eq!(refused(&lab.propose_bytes(op::SET_DATA, &body)), Some(-5));
 }
 

@@ -14,7 +14,6 @@ pub use request::{CreateOp, Request};
 
 use super::jute::{DecodeError, Decoded, Reader, Write};
 use crate::ids::Zxid;
-use crate::limits::CLIENT_FRAME_BYTES_MAX;
 
 /// Values of xid with a meaning of their own. Servers dispatch by operation, never by xid.
 pub mod xid {
@@ -56,13 +55,13 @@ pub const STATE_SYNC_CONNECTED: i32 = 3;
 
 /// How many bytes the client frame at the front needs, its length word included; see
 /// [`Splitter::next`](super::splitter::Splitter::next). Fails on a length that is negative or
-/// over the limit, as soon as the length is there.
-pub fn measure_frame(bytes: &[u8]) -> Result<usize, DecodeError> {
+/// over the limit (`jute.maxbuffer`), as soon as the length is there.
+pub fn measure_frame(bytes: &[u8], max: usize) -> Result<usize, DecodeError> {
     let Ok(length) = Reader::new(bytes).i32() else {
         return Ok(4);
     };
     match usize::try_from(length) {
-        Ok(n) if n <= CLIENT_FRAME_BYTES_MAX => Ok(4 + n),
+        Ok(n) if n <= max => Ok(4 + n),
         _ => Err(DecodeError::Length(length)),
     }
 }

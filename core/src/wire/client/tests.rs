@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::SessionId;
+use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::wire::records::{Acl, Id, Stat, op};
 use crate::wire::splitter::Splitter;
 
@@ -87,19 +88,22 @@ fn refusal_is_what_every_client_library_understands() {
 
 #[test]
 fn frames_are_bounded_as_soon_as_their_length_is_there() {
-    assert_eq!(measure_frame(b"\0\0\0"), Ok(4));
-    assert_eq!(measure_frame(b"\0\0\0\0"), Ok(4));
-    assert_eq!(measure_frame(b"\0\x0f\xff\xff"), Ok(4 + 1_048_575));
+    assert_eq!(measure_frame(b"\0\0\0", CLIENT_FRAME_BYTES_MAX), Ok(4));
+    assert_eq!(measure_frame(b"\0\0\0\0", CLIENT_FRAME_BYTES_MAX), Ok(4));
     assert_eq!(
-        measure_frame(b"\0\x10\0\0"),
+        measure_frame(b"\0\x0f\xff\xff", CLIENT_FRAME_BYTES_MAX),
+        Ok(4 + 1_048_575)
+    );
+    assert_eq!(
+        measure_frame(b"\0\x10\0\0", CLIENT_FRAME_BYTES_MAX),
         Err(DecodeError::Length(1_048_576))
     );
     assert_eq!(
-        measure_frame(b"\xff\xff\xff\xff"),
+        measure_frame(b"\xff\xff\xff\xff", CLIENT_FRAME_BYTES_MAX),
         Err(DecodeError::Length(-1))
     );
     assert_eq!(
-        measure_frame(b"GET / HTTP/1.1"),
+        measure_frame(b"GET / HTTP/1.1", CLIENT_FRAME_BYTES_MAX),
         Err(DecodeError::Length(0x4745_5420))
     );
     assert_eq!(
@@ -109,14 +113,17 @@ fn frames_are_bounded_as_soon_as_their_length_is_there() {
     let mut splitter = Splitter::default();
     let mut chunk = &b"\0\0\0\x01a\0\0\0\0\0\0"[..];
     assert_eq!(
-        splitter.next(&mut chunk, measure_frame),
+        splitter.next(&mut chunk, |b| measure_frame(b, CLIENT_FRAME_BYTES_MAX)),
         Ok(Some(&b"\0\0\0\x01a"[..]))
     );
     assert_eq!(
-        splitter.next(&mut chunk, measure_frame),
+        splitter.next(&mut chunk, |b| measure_frame(b, CLIENT_FRAME_BYTES_MAX)),
         Ok(Some(&b"\0\0\0\0"[..]))
     );
-    assert_eq!(splitter.next(&mut chunk, measure_frame), Ok(None));
+    assert_eq!(
+        splitter.next(&mut chunk, |b| measure_frame(b, CLIENT_FRAME_BYTES_MAX)),
+        Ok(None)
+    );
 }
 
 #[test]
@@ -612,7 +619,7 @@ proptest! {
         let _ = ConnectRequest::decode(&bytes);
         let _ = ConnectResponse::decode(&bytes);
         let _ = WatcherEvent::read(&mut Reader::new(&bytes));
-        let _ = measure_frame(&bytes);
+        let _ = measure_frame(&bytes, CLIENT_FRAME_BYTES_MAX);
     }
 
     #[test]
