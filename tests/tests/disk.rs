@@ -334,15 +334,22 @@ fn relay_with(plan: Plan, stages: &[Kind]) {
         for id in ensemble.ids() {
             ensemble.kill(id);
             let log = ensemble.log(id);
-            for complaint in [
-                "Digests are not matching",
-                "the tree differs",
-                "the tree was not",
-            ] {
+            for complaint in ["Digests are not matching", "the tree differs"] {
                 assert!(!log.contains(complaint), "server {id} sees another tree");
             }
+            let replayed = log.lines().filter_map(mismatches).max();
+            assert!(replayed < Some(30), "server {id} replays to another tree");
         }
     }
+}
+
+/// Transactions after which a starting server had another tree than their leader. ZooKeeper writes
+/// a snapshot while its tree changes: over that, the first few of a replay come too late.
+fn mismatches(line: &str) -> Option<u32> {
+    let (_, rest) = line.split_once("data: after ")?;
+    let (number, rest) = rest.split_once(' ')?;
+    rest.contains("the tree was not")
+        .then(|| number.parse().expect("a number"))
 }
 
 /// Leaves out what the end of a lease changes in its parent.
