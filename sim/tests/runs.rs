@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use vivarium_core::mutants::Mutants;
-use vivarium_sim::faults::{Options, draw};
-use vivarium_sim::run::{Verdict, run_swarm};
+use vivarium_sim::config::RunConfig;
+use vivarium_sim::faults::{Fault, Options, Target, draw};
+use vivarium_sim::observe::SimTime;
+use vivarium_sim::run::{Verdict, run_swarm, run_with, settle};
 use vivarium_sim::scenario::{Scenario, play};
 use vivarium_sim::world::Trace;
 
@@ -60,6 +62,25 @@ fn a_seed_is_one_run_whether_it_is_told_or_not() {
         assert_eq!(quiet, told);
         assert!(!quiet.checkpoints.is_empty());
     }
+}
+
+/// A server stands still, its clock changes rate meanwhile: its timers must run again afterwards.
+#[test]
+fn a_clock_that_changes_during_a_pause_keeps_the_timers() {
+    let config = RunConfig {
+        heal_at: SimTime::from_millis(60_000),
+        ..RunConfig::calm(1, 3, 0)
+    };
+    let run = run_with(config, Trace::default(), |world| {
+        world.begin_swarm();
+        let mut violation = world.run_until(SimTime::from_millis(3_000));
+        let who = Target::Server(world.leader().expect("a calm ensemble has a leader"));
+        world.strike(&Fault::Pause { who, lasts: None });
+        world.strike(&Fault::Drift { who, ppm: -40 });
+        violation = violation.or_else(|| world.run_until(SimTime::from_millis(20_000)));
+        violation.or_else(|| settle(world))
+    });
+    assert_eq!(run.verdict, Verdict::Pass);
 }
 
 #[test]

@@ -105,11 +105,20 @@ impl World {
         }
     }
 
-    /// Plans a look at the timers, unless an earlier one is planned.
+    /// Plans a look at the timers, unless an earlier one is planned. A process that stands still
+    /// has no timers: the turn at its resumption plans them.
     pub(super) fn plan_wake(&mut self, h: usize) {
         let now = self.time.now();
         let late_max = self.config.turn.late_max;
         let host = &mut self.hosts[h];
+        if host.paused.is_some() {
+            return;
+        }
+        assert!(
+            host.wake_at.is_none_or(|at| at >= now),
+            "server {}: a look at the timers was missed",
+            host.id
+        );
         let Some(deadline) = host.node.as_ref().and_then(|n| n.deadline()) else {
             return;
         };
