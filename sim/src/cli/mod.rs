@@ -23,7 +23,7 @@ pub(crate) const EXIT_USAGE: u8 = 2;
 /// Two runs of one seed differ.
 pub(crate) const EXIT_NONDETERMINISM: u8 = 13;
 
-/// The commit that was built, for messages.
+/// The commit that was built, for messages; `build.rs` asks git, unless it is told.
 pub(crate) const COMMIT: &str = match option_env!("VIVARIUM_COMMIT") {
     Some(commit) => commit,
     None => "unknown",

@@ -310,7 +310,13 @@ impl Client {
         if matches!(self.link, Link::Down(_) | Link::Off) {
             return;
         }
-        let pause = RETRY_MIN + Duration::from_micros(self.rng.below(300_000));
+        let mut pause = RETRY_MIN + Duration::from_micros(self.rng.below(300_000));
+        if let Link::Greeting { server, .. } = self.link
+            && self.chases()
+        {
+            self.target = Some(server);
+            pause = RETRY_MIN;
+        }
         self.drop_link(now.after(pause), checks);
     }
 
@@ -584,12 +590,34 @@ impl Client {
             self.forget_session();
             return;
         }
+        if op.is_write() && reply.result.is_ok() && !self.is_quiet(now) && self.chases() {
+            self.target = self.next_server();
+            self.hang_up(now, out, checks);
+            return;
+        }
         match &mut self.program {
             Program::Mixed(mixed) => mixed.heard(op, reply),
             Program::Lock(lock) => lock.heard(now, session, op, reply),
             Program::Election(election) => election.heard(session, op, reply),
         }
         self.go_on(now, out, checks);
+    }
+
+    /// Is this client one that goes round its servers, and does it now?
+    fn chases(&mut self) -> bool {
+        match &self.program {
+            Program::Mixed(mixed) if mixed.chase_percent() > 0 => {
+                self.rng.chance(mixed.chase_percent(), 100)
+            }
+            _ => false,
+        }
+    }
+
+    /// The one after the current server, in the order of the plan.
+    fn next_server(&self) -> Option<ServerId> {
+        let servers = &self.plan.servers;
+        let here = servers.iter().position(|s| Some(*s) == self.server())?;
+        Some(servers[(here + 1) % servers.len()])
     }
 
     /// A recipe takes its next step as soon as the last one is answered.

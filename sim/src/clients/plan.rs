@@ -55,6 +55,9 @@ pub struct Mix {
     pub watch_percent: u64,
     /// The first so many of the top-level znodes are used.
     pub roots: usize,
+    /// Of a hundred acknowledged writes, how many send the client to the next of its servers at
+    /// once, to look for its write there; it insists on a server that turns it away as too old.
+    pub chase_percent: u64,
 }
 
 impl ClientPlan {
@@ -96,6 +99,7 @@ impl Mix {
             close_ppm: *rng.pick(&[0, 1_000, 10_000]),
             watch_percent: *rng.pick(&[0, 20, 50, 90]),
             roots: rng.range(1, 3) as usize,
+            chase_percent: *rng.pick(&[0, 0, 0, 10, 60]),
         }
     }
 }

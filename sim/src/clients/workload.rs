@@ -128,6 +128,10 @@ impl Mixed {
         }
     }
 
+    pub fn chase_percent(&self) -> u64 {
+        self.mix.chase_percent
+    }
+
     /// Until the next burst.
     pub fn pause(&self, rng: &mut Stream) -> Duration {
         Duration::from_nanos(rng.exponential(self.mix.pause.as_nanos() as u64).max(1_000))

@@ -85,6 +85,10 @@ pub enum Shape {
     Directed(Party, Party),
     /// Some clients can not reach some servers.
     Clients(u64),
+    /// One client can not reach the server that it is connected to; the word says which client.
+    Home(u64),
+    /// Of what the leader sends, only one follower gets anything; the word says which.
+    Orphan(u64),
 }
 
 /// A machine by name.

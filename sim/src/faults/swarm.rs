@@ -36,9 +36,16 @@ pub enum Family {
     StallDisk,
     FailDisk,
     Clocks,
+    /// A client loses the server that it is connected to, and nobody else does.
+    CutHome,
+    /// The newest proposals reach one follower only before the leader dies.
+    Orphan,
 }
 
 impl Family {
+    /// Each drawn for itself, so that the choice among the others stays what it was.
+    pub const LATER: [Self; 2] = [Self::CutHome, Self::Orphan];
+
     pub const ALL: [Self; 18] = [
         Self::CrashAny,
         Self::CrashLeader,
@@ -103,6 +110,9 @@ pub fn draw(seed: u64, options: Options) -> RunConfig {
     let mut families = Family::ALL;
     s.shuffle(&mut families);
     config.families = families[..wanted].to_vec();
+    let mut later = streams.stream(Purpose::Swarm, 1);
+    let chosen = Family::LATER.into_iter().filter(|_| later.chance(1, 5));
+    config.families.extend(chosen);
     config.families.sort_unstable();
     schedule(&mut config, &streams);
     let setup = config.setup();
@@ -184,6 +194,13 @@ fn schedule(config: &mut RunConfig, streams: &Streams) {
         let mut at = s.range(0, rhythm.every);
         while at < config.heal_at.0 {
             let fault = fault(family, &mut s, &rhythm, config);
+            if let Fault::Cut {
+                shape: Shape::Orphan(_),
+                lasts: Some(lasts),
+            } = fault
+            {
+                orphan(&mut s, SimTime(at).after(lasts * 9 / 10), &rhythm, config);
+            }
             config.faults.push(Planned {
                 at: SimTime(at),
                 fault,
@@ -192,6 +209,25 @@ fn schedule(config: &mut RunConfig, streams: &Streams) {
         }
     }
     config.faults.sort_by_key(|p| p.at);
+}
+
+/// What follows on the cut: the leader dies before it can tell the others, and at times its heir
+/// with it, who comes back to a history that has gone on without it.
+fn orphan(s: &mut Stream, at: SimTime, rhythm: &Rhythm, config: &mut RunConfig) {
+    let heir_too = s.chance(1, 2);
+    for who in [Some(Target::Leader), heir_too.then_some(Target::Newest)] {
+        let down = Duration::from_nanos(MS + s.exponential(rhythm.lasts));
+        let power = s.chance(1, 2);
+        if let Some(who) = who {
+            let fault = Fault::Crash {
+                who,
+                power,
+                strike: Strike::BetweenTurns,
+                down: Some(down),
+            };
+            config.faults.push(Planned { at, fault });
+        }
+    }
 }
 
 fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) -> Fault {
@@ -249,6 +285,12 @@ fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) ->
         Family::OneWayLeader => cut(Shape::Deaf(Target::Leader)),
         Family::Bridge => cut(Shape::Bridge(word)),
         Family::CutClients => cut(Shape::Clients(word)),
+        Family::CutHome => cut(Shape::Home(word)),
+        Family::Orphan => Fault::Cut {
+            shape: Shape::Orphan(word),
+            // Shorter than the leader's patience with those that it does not reach.
+            lasts: Some(Duration::from_nanos(s.range(2 * MS, 100 * MS))),
+        },
         Family::ResetLinks if s.chance(1, 3) => Fault::ResetLinks {
             who: Target::Leader,
         },

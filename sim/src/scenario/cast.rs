@@ -70,5 +70,6 @@ fn everything() -> Mix {
         close_ppm: 0,
         watch_percent: 30,
         roots: 3,
+        chase_percent: 0,
     }
 }

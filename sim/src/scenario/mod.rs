@@ -29,6 +29,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::clients::ClientPlan;
+use crate::clock::DRIFT_PPM_MAX;
 use crate::config::RunConfig;
 use vivarium_core::mutants::Mutants;
 
@@ -50,6 +51,7 @@ struct File {
     sync_limit: Option<u32>,
     session_timeout_ms: Option<u64>,
     snap_count: Option<u32>,
+    drift_ppm: Option<i32>,
     #[serde(default = "yes")]
     settle: bool,
     steps: Vec<Spanned<String>>,
@@ -73,6 +75,7 @@ pub struct Scenario {
     sync_limit: Option<u32>,
     session_timeout: Option<Duration>,
     snap_count: Option<u32>,
+    drift_max: Option<i32>,
     settle: bool,
     steps: Vec<Line<Step>>,
     expect: Vec<Line<Condition>>,
@@ -138,8 +141,14 @@ impl Scenario {
             let reason = "a scenario has 1 to 15 servers, observers included".to_owned();
             return Err(Refusal { line: 0, reason });
         }
+        let drift_max = file.drift_ppm;
+        if drift_max.is_some_and(|ppm| !(0..=DRIFT_PPM_MAX).contains(&ppm)) {
+            let reason = format!("drift_ppm lies between 0 and {DRIFT_PPM_MAX}");
+            return Err(Refusal { line: 0, reason });
+        }
         let mut world = parse::Known {
             servers: file.servers + file.observers,
+            drift_max: drift_max.unwrap_or(0),
             clients: 0,
         };
         let clients = lines(text, &file.clients, |said| cast::plan(said, &world))?;
@@ -167,6 +176,7 @@ impl Scenario {
             sync_limit: file.sync_limit,
             session_timeout: file.session_timeout_ms.map(Duration::from_millis),
             snap_count: file.snap_count,
+            drift_max,
             settle: file.settle,
             steps,
             expect,
@@ -184,6 +194,7 @@ impl Scenario {
         config.session_timeout_max = self.session_timeout.unwrap_or(config.session_timeout_max);
         config.session_timeout_min = config.session_timeout_min.min(config.session_timeout_max);
         config.snap_count = self.snap_count.unwrap_or(config.snap_count);
+        config.clock.drift_max = self.drift_max.unwrap_or(config.clock.drift_max);
         config
     }
 }
@@ -209,6 +220,8 @@ mod tests {
         assert_eq!(refusal("steps = [\"dance\"]").line, 3);
         assert_eq!(refusal("steps = [\"crash old\"]").line, 3);
         assert_eq!(refusal("steps = []\nexpect = [\"sync 1 FULL\"]").line, 4);
+        assert_eq!(refusal("steps = [\"drift 1 by 9\"]").line, 3);
+        assert_eq!(refusal("drift_ppm = 60000\nsteps = []").line, 0);
         assert_eq!(refusal("clients = [\"no such plan\"]\nsteps = []").line, 3);
     }
 
@@ -216,13 +229,14 @@ mod tests {
     fn every_step_and_condition_is_understood() {
         let said = r#"
             observers = 1
+            drift_ppm = 500
             clients = ["workload", "lock at 1, 2", "master"]
             steps = [
                 "start all", "start 1, 2", "stop 2", "crash leader", "crash 1, 2",
                 "let old = leader", "let other = follower", "power off all", "power off old",
                 "pause 1", "resume 1", "partition [1, old] | [3, 4]", "isolate leader",
                 "mute leader", "deafen 2", "cut 1 -> 2", "mend", "heal", "reset 1",
-                "slow disk 1 by 50", "stall disk other", "disks well", "clients start",
+                "slow disk 1 by 50", "stall disk other", "disks well", "drift old by -500", "clients start",
                 "clients stop", "mark", "wait 1500ms",
                 "expect a leader within 20s", "expect no leader", "expect leader 3 for 2s",
                 "expect leader not old within 1m", "expect serving all within 5s",
@@ -234,7 +248,7 @@ mod tests {
             expect = ["leader 3", "1 writes"]
         "#;
         let scenario = Scenario::parse(&format!("{HEAD}{said}")).expect("understood");
-        assert_eq!(scenario.steps.len(), 41);
+        assert_eq!(scenario.steps.len(), 42);
         assert_eq!(scenario.config(5, Mutants::NONE).servers(), 4);
     }
 }

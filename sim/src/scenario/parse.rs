@@ -70,6 +70,8 @@ pub enum Step {
     Reset(Who),
     SlowDisk(Who, u64),
     StallDisk(Who),
+    /// The clocks run at another rate: parts per million.
+    Drift(Who, i32),
     DisksWell,
     /// Its program dies without a word, and is started again.
     KillClient(u32),
@@ -84,6 +86,8 @@ pub enum Step {
 /// Who exists.
 pub(super) struct Known {
     pub(super) servers: u16,
+    /// How far clocks may drift, in parts per million.
+    pub(super) drift_max: i32,
     pub(super) clients: u32,
 }
 
@@ -161,6 +165,7 @@ pub(super) fn step(said: &str, known: &Known, names: &Names) -> Result<Step, Str
         "heal" => Step::Heal,
         "reset" => Step::Reset(w.server()?),
         "slow" => w.slow_disk()?,
+        "drift" => w.drift()?,
         "stall" => {
             w.expect("disk")?;
             Step::StallDisk(w.server()?)
@@ -302,6 +307,16 @@ impl<'a> Words<'a> {
         let who = self.server()?;
         self.expect("by")?;
         Ok(Step::SlowDisk(who, self.number()?))
+    }
+
+    fn drift(&mut self) -> Result<Step, String> {
+        let who = self.server()?;
+        self.expect("by")?;
+        let word = self.next()?;
+        let max = self.known.drift_max;
+        let ppm = word.parse().ok().filter(|ppm: &i32| ppm.abs() <= max);
+        let ppm = ppm.ok_or_else(|| format!("{word} is no drift within drift_ppm = {max}"))?;
+        Ok(Step::Drift(who, ppm))
     }
 
     fn number(&mut self) -> Result<u64, String> {

@@ -164,7 +164,11 @@ impl Stage<'_> {
                 return self.demand(line, condition, *span).map_or(Ok(()), Err);
             }
             Step::DisksWell => self.world.disks_well(),
-            Step::Pause(who) | Step::Reset(who) | Step::SlowDisk(who, _) | Step::StallDisk(who) => {
+            Step::Pause(who)
+            | Step::Reset(who)
+            | Step::SlowDisk(who, _)
+            | Step::StallDisk(who)
+            | Step::Drift(who, _) => {
                 let who = Target::Server(self.who(line, who)?);
                 self.world.strike(&lasting(&line.what, who));
             }
@@ -268,6 +272,7 @@ fn lasting(step: &Step, who: Target) -> Fault {
             lasts: None,
         },
         Step::StallDisk(_) => Fault::StallDisk { who, lasts: None },
+        Step::Drift(_, ppm) => Fault::Drift { who, ppm: *ppm },
         other => unreachable!("{other:?} strikes no single server for a while"),
     }
 }

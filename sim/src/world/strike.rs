@@ -313,11 +313,35 @@ impl World {
                 let (from, to) = (self.machine(*from).0, self.machine(*to).0);
                 pairs(&|a, b| a == from && b == to)
             }
+            Shape::Home(word) => {
+                let homes: Vec<(u16, u16)> = self.homes().collect();
+                let Some(&(client, home)) = homes.get((*word % homes.len().max(1) as u64) as usize)
+                else {
+                    return Vec::new();
+                };
+                pairs(&|a, b| (a.max(b), a.min(b)) == (client, home))
+            }
+            Shape::Orphan(word) => {
+                let (Some(leader), Some(heir)) = (of(Target::Leader), of(Target::Follower(*word)))
+                else {
+                    return Vec::new();
+                };
+                pairs(&|a, b| a == leader && b < servers && b != heir)
+            }
             Shape::Clients(word) => pairs(&|a, b| {
                 let (client, server) = (a.max(b), a.min(b));
                 client >= servers && bit(*word, client * 5 + server)
             }),
         }
+    }
+
+    /// Clients with a session, and the servers that they have it on, by machine.
+    fn homes(&self) -> impl Iterator<Item = (u16, u16)> {
+        let servers = self.hosts.len();
+        self.seats.iter().enumerate().filter_map(move |(c, seat)| {
+            let home = self.index(seat.client.server()?);
+            Some(((servers + c) as u16, home as u16))
+        })
     }
 
     fn machine(&self, party: Party) -> Machine {
