@@ -18,6 +18,10 @@ pub const RECORD_FIELD_BYTES_MAX: usize = 2 * *CLIENT_FRAME_BYTES_SETTING.end();
 /// stays below, unless it multiplies itself by the scheme `auth`.
 pub const ACL_BYTES_MAX: usize = CLIENT_FRAME_BYTES_MAX;
 
+/// Memory of a znode beside its path and data, estimated: its entry, its place among the children
+/// of its parent and in the index, and what allocations round up.
+pub const ZNODE_BYTES: u64 = 200;
+
 /// Longest election message, as in ZooKeeper's `QuorumCnxManager`.
 pub const ELECTION_FRAME_BYTES_MAX: usize = 524_288;
 

@@ -24,7 +24,7 @@ const CORE: &[edges::Row] = &[
     ("path", &[]),
     ("acl", &["limits", "config", "wire"]),
     // The replicated state.
-    ("tree", &["ids", "time", "wire"]),
+    ("tree", &["ids", "time", "limits", "wire"]),
     ("quota", &["path", "tree"]),
     ("database", &["ids", "mutants", "wire", "tree", "quota"]),
     ("log", &["ids", "limits"]),

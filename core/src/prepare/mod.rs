@@ -10,11 +10,13 @@ mod changes;
 pub(crate) mod lab;
 mod writes;
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::config::Rules;
 use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
+use crate::limits::ZNODE_BYTES;
 use crate::mutants::Mutants;
 use crate::quota::Excess;
 use crate::time::WallMs;
@@ -51,6 +53,9 @@ pub struct Outstanding {
     changes: Changes,
     rules: Rules,
     excesses: Vec<Excess>,
+    /// Memory that each proposed record may take, oldest first, and the sum.
+    proposed: VecDeque<(Zxid, u64)>,
+    proposed_bytes: u64,
     mutants: Mutants,
 }
 
@@ -60,6 +65,8 @@ impl Outstanding {
             changes: Changes::default(),
             rules: rules.clone(),
             excesses: Vec::new(),
+            proposed: VecDeque::new(),
+            proposed_bytes: 0,
             mutants,
         }
     }
@@ -76,6 +83,7 @@ impl Outstanding {
             ask.zxid
         );
         self.changes.begin(db, ask.zxid);
+        let start = out.len();
         let (kind, txn) = match self.judge(db, ask) {
             Ok(txn) => (ask.op, txn),
             Err(error) => (op::ERROR, Txn::Error { code: error.code() }),
@@ -93,6 +101,9 @@ impl Outstanding {
             digest: Some(self.changes.digest()),
         }
         .encode(out);
+        let bytes = (out.len() - start) as u64 + ZNODE_BYTES;
+        self.proposed.push_back((ask.zxid, bytes));
+        self.proposed_bytes += bytes;
     }
 
     fn judge<'a>(&mut self, db: &Database, ask: &Ask<'a>) -> Result<Txn<'a>, ErrorCode> {
@@ -107,6 +118,7 @@ impl Outstanding {
             ask,
             rules: &self.rules,
             excesses: &mut self.excesses,
+            proposed_bytes: self.proposed_bytes,
             mutants: self.mutants,
         };
         match ask.op {
@@ -132,11 +144,16 @@ impl Outstanding {
     /// Forgets what a transaction changed, because it has been applied to the database.
     pub fn retire(&mut self, zxid: Zxid) {
         self.changes.retire(zxid);
+        while let Some((_, bytes)) = self.proposed.pop_front_if(|(front, _)| *front <= zxid) {
+            self.proposed_bytes -= bytes;
+        }
     }
 
     /// Forgets everything: the proposals of this reign are somebody else's business now.
     pub fn clear(&mut self) {
         self.changes = Changes::default();
+        self.proposed.clear();
+        self.proposed_bytes = 0;
     }
 
     /// Writes beyond a quota since this was last asked, refused or not.

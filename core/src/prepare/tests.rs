@@ -45,6 +45,7 @@ fn fired(lab: &Lab) -> Vec<(ChangeKind, String)> {
 }
 
 mod creates;
+mod memory;
 mod multis;
 mod order;
 mod records;

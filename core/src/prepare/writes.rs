@@ -13,6 +13,7 @@ use super::changes::{Changes, Node};
 use crate::acl;
 use crate::config::Rules;
 use crate::database::Database;
+use crate::limits::ZNODE_BYTES;
 use crate::mutants::{Mutant, Mutants};
 use crate::path;
 use crate::quota::{self, Excess, Usage};
@@ -37,6 +38,8 @@ pub(super) struct Writer<'s, 'a> {
     pub(super) ask: &'s Ask<'a>,
     pub(super) rules: &'s Rules,
     pub(super) excesses: &'s mut Vec<Excess>,
+    /// Memory that proposed writes may take.
+    pub(super) proposed_bytes: u64,
     pub(super) mutants: Mutants,
 }
 
@@ -107,6 +110,7 @@ impl<'a> Writer<'_, 'a> {
             bytes: create.data.map_or(0, <[u8]>::len) as i64,
         };
         self.within_quota(&path, more)?;
+        self.within_memory(path.len() as i64 + more.bytes + ZNODE_BYTES as i64)?;
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         parent.children += 1;
         // At its end the count stops: a wrapped value is not larger, and servers only raise it.
@@ -195,6 +199,7 @@ impl<'a> Writer<'_, 'a> {
         };
         self.within_quota(&path, more)?;
         let version = next_version(node.stat.version, version)?;
+        self.within_memory(more.bytes)?;
         node.length = length;
         node.stat.version = version;
         node.stat.mzxid = self.ask.zxid.0;
@@ -302,6 +307,17 @@ impl<'a> Writer<'_, 'a> {
         } else {
             Err(ErrorCode::BadArguments)
         }
+    }
+
+    /// May the tree grow by this much (`vivarium.memoryLimit`)? Everything proposed counts as if it
+    /// made the tree larger: it is little, and soon known better. What makes it smaller always may.
+    fn within_memory(&self, more: i64) -> Result<(), ErrorCode> {
+        let (limit, more) = (self.rules.memory_max, u64::try_from(more).unwrap_or(0));
+        let used = self.db.tree().memory_bytes() + self.proposed_bytes;
+        if limit > 0 && more > 0 && used + more > limit {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
     }
 
     /// Would this much more be too much? As in ZooKeeper what counts is the tree as it is: writes

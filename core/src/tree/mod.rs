@@ -35,6 +35,7 @@ use walk::Walks;
 pub use walk::{WalkId, Walked};
 
 use crate::ids::SessionId;
+use crate::limits::ZNODE_BYTES;
 use crate::wire::records::{Acl, Stat};
 
 /// All znodes.
@@ -216,6 +217,11 @@ impl Tree {
             open.extend(node.children.iter().flat_map(|children| children.iter()));
         }
         (count, bytes)
+    }
+
+    /// Memory of all znodes, estimated.
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes as u64 + self.slab.len() as u64 * ZNODE_BYTES
     }
 
     /// Nodes below this path, not counting itself; `None` if there is no such node.
