@@ -35,6 +35,11 @@ pub struct WriteSeq(pub u64);
 impl SessionId {
     /// Who acts in a server's own name.
     pub const NOBODY: Self = Self(0);
+
+    /// The low byte of the server that made it.
+    pub const fn server_byte(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
 }
 
 impl Epoch {

@@ -153,6 +153,10 @@ pub const PARKED_BYTES_MAX: usize = 4_096;
 /// ZooKeeper.
 pub const OBSERVER_REST_MAX: Duration = Duration::from_millis(200);
 
+/// A server looks for a leader at least this long, and a tick, before it serves read-only clients,
+/// as in ZooKeeper.
+pub const READ_ONLY_GRACE_MIN: Duration = Duration::from_secs(2);
+
 /// Attempts to reach an elected leader before looking again, as in ZooKeeper.
 pub const LEADER_CONNECT_TRIES: u32 = 5;
 

@@ -10,7 +10,7 @@ use vivarium_core::config::Rules;
 use vivarium_core::database::{Database, WalkId, Walked};
 use vivarium_core::ids::{Epoch, SessionId, Zxid};
 use vivarium_core::mutants::Mutants;
-use vivarium_core::prepare::{Ask, Outstanding};
+use vivarium_core::prepare::{Ask, Outstanding, Refusal};
 use vivarium_core::recovery::Recovery;
 use vivarium_core::snapshot::SnapshotLoader;
 use vivarium_core::time::WallMs;
@@ -77,7 +77,7 @@ impl Leader {
             identities: &[],
             zxid: self.zxid,
             time: WallMs(1_000 + i64::from(self.zxid.counter())),
-            refuse,
+            refuse: refuse.map(Refusal::Everything),
         };
         let mut record = Vec::new();
         self.outstanding.prepare(&self.database, &ask, &mut record);

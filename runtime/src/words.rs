@@ -83,10 +83,16 @@ pub(crate) fn answer(word: FourLetterWord, view: &View<'_>) -> String {
     if !view.settings.answers(name) {
         return format!("{name} is not executed because it is not in the whitelist.\n");
     }
-    let serving = view.status.serving;
+    let read_only = view.status.read_only;
+    let serving = view.status.serving || read_only;
     match word {
         FourLetterWord::Ruok => "imok".into(),
-        FourLetterWord::Isro => if serving { "rw" } else { "null" }.into(),
+        FourLetterWord::Isro => match (read_only, serving) {
+            (true, _) => "ro",
+            (false, true) => "rw",
+            (false, false) => "null",
+        }
+        .into(),
         FourLetterWord::Srvr
         | FourLetterWord::Stat
         | FourLetterWord::Mntr
@@ -112,6 +118,9 @@ fn server(view: &View<'_>, clients: bool) -> String {
         ..
     } = view.status;
     let mut text = format!("Zookeeper version: {}\n", version::FULL);
+    if view.status.read_only {
+        text.push_str("READ-ONLY mode; serving only read-only clients\n");
+    }
     if clients {
         text.push_str("Clients:\n");
         for client in view.clients {
@@ -149,7 +158,7 @@ fn server(view: &View<'_>, clients: bool) -> String {
     line(&mut text, format_args!("Connections: {connections}"));
     line(&mut text, format_args!("Outstanding: {outstanding}"));
     line(&mut text, format_args!("Zxid: {visible}"));
-    line(&mut text, format_args!("Mode: {}", mode(view.status.role)));
+    line(&mut text, format_args!("Mode: {}", mode(view.status)));
     line(&mut text, format_args!("Node count: {node_count}"));
     if view.status.role == RoleName::Leading {
         let (last, min, max) = view.status.proposal_sizes;
@@ -167,8 +176,9 @@ fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
 }
 
 /// ZooKeeper's `server_state`.
-pub(crate) fn mode(role: RoleName) -> &'static str {
-    match role {
+pub(crate) fn mode(status: &Status) -> &'static str {
+    match status.role {
+        RoleName::Looking if status.read_only => "read-only",
         RoleName::Standalone => "standalone",
         RoleName::Looking => "looking",
         RoleName::Following => "follower",
@@ -191,7 +201,7 @@ fn monitor(view: &View<'_>) -> String {
         line(&mut text, format_args!("zk_{key}\t{value}"));
     };
     put("version", &version::FULL);
-    put("server_state", &mode(s.role));
+    put("server_state", &mode(s));
     let peer_state = match s.role {
         RoleName::Standalone | RoleName::Looking => None,
         RoleName::Following => Some("following - broadcast"),
@@ -228,7 +238,7 @@ fn monitor(view: &View<'_>) -> String {
     put("ephemerals_count", &s.ephemeral_count);
     put("approximate_data_size", &s.data_bytes);
     put("global_sessions", &s.sessions);
-    put("local_sessions", &0);
+    put("local_sessions", &s.local_sessions);
     put("digest_mismatches_count", &s.digest_mismatches);
     if let (Some(open), Some(max)) = file_descriptors() {
         put("open_file_descriptor_count", &open);
@@ -350,6 +360,7 @@ mod tests {
             role,
             leader: None,
             serving: role != RoleName::Looking,
+            read_only: false,
             established: None,
             accepted_epoch: Epoch(1),
             current_epoch: Epoch(1),
@@ -363,6 +374,7 @@ mod tests {
             ephemeral_count: 7,
             data_bytes: 44,
             sessions: 2,
+            local_sessions: 1,
             connections: 1,
             connections_rejected: 3,
             throttled: Throttled::default(),
@@ -379,6 +391,10 @@ mod tests {
     }
 
     fn asked(word: FourLetterWord, role: RoleName, settings: &Settings) -> String {
+        asked_in(word, &status(role), settings)
+    }
+
+    fn asked_in(word: FourLetterWord, status: &Status, settings: &Settings) -> String {
         let mut latency = Latency::default();
         latency.record(Duration::from_micros(500));
         latency.record(Duration::from_micros(2_900));
@@ -390,7 +406,7 @@ mod tests {
         };
         let view = View {
             settings,
-            status: &status(role),
+            status,
             latency,
             uptime: Duration::from_secs(9),
             leading: Some(Duration::from_secs(3)),
@@ -436,6 +452,24 @@ mod tests {
         let version = lines.next().expect("a second line");
         assert!(version.starts_with("zookeeper.version=3.9.4-"), "{text}");
         assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn a_server_in_read_only_mode_says_so() {
+        let settings = ensemble();
+        let status = Status {
+            serving: false,
+            read_only: true,
+            ..status(RoleName::Looking)
+        };
+        assert_eq!(asked_in(FourLetterWord::Isro, &status, &settings), "ro");
+        let text = asked_in(FourLetterWord::Srvr, &status, &settings);
+        let second = text.lines().nth(1);
+        assert_eq!(
+            second,
+            Some("READ-ONLY mode; serving only read-only clients")
+        );
+        assert!(text.contains("Mode: read-only\n"));
     }
 
     #[test]

@@ -136,6 +136,8 @@ pub enum CloseReason {
     ClientAhead { seen: Zxid, applied: Zxid },
     /// Wrong password or no such session; the refusal was sent.
     SessionRefused(SessionId),
+    /// Read-only mode: the client did not ask for it, or brings a session that only a leader knows.
+    ReadOnly,
     /// The session was closed by its client, or expired.
     SessionClosed(SessionId),
     /// The session lives on another server now.

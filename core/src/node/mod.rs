@@ -40,7 +40,7 @@ impl Node {
         let sh = Shared::boot(config, found, now);
         let election = Election::new(sh.config.me, sh.voters.clone());
         let exchange = Exchange::new(&sh.config);
-        let role = Role::Looking;
+        let role = Role::IDLE;
         let mut node = Self {
             sh,
             election,
@@ -105,9 +105,10 @@ impl Node {
         }
         let role = match &self.role {
             Role::Standalone(order) => order.deadline(),
-            Role::Looking => self
+            Role::Looking { read_only_from } => self
                 .parked()
                 .map(|(_, opened)| opened + LEADER_PATIENCE)
+                .chain(*read_only_from)
                 .min(),
             Role::Resting { until } => Some(*until),
             Role::Reloading { .. } => None,
@@ -200,7 +201,7 @@ impl Node {
                 leading.handle_opened(link, &self.sh);
             }
             // A follower is often faster than its leader: it waits until we know what we are.
-            (Channel::Quorum, None, Role::Looking) => {}
+            (Channel::Quorum, None, Role::Looking { .. }) => {}
             (Channel::Quorum, ..) => self.sh.close_link(link, CloseReason::NotServing),
         }
     }
@@ -285,7 +286,7 @@ impl Node {
                 }
                 Role::Leading(leading) => leading.on_settled(settled, &mut self.sh),
                 Role::Learning(learner) => learner.on_settled(seq, settled, &mut self.sh),
-                Role::Looking | Role::Resting { .. } | Role::Reloading { .. } => {}
+                Role::Looking { .. } | Role::Resting { .. } | Role::Reloading { .. } => {}
             }
         }
         Ok(())
@@ -302,7 +303,13 @@ impl Node {
             Role::Standalone(order) => order.on_wake(&mut self.sh),
             Role::Leading(leading) => return leading.on_wake(&mut self.sh),
             Role::Learning(learner) => return learner.on_wake(&mut self.sh),
-            Role::Looking => self.end_patience(now),
+            Role::Looking { read_only_from } => {
+                let is_due = read_only_from.is_some_and(|from| from <= now);
+                self.end_patience(now);
+                if is_due {
+                    self.start_read_only();
+                }
+            }
             Role::Resting { until } => {
                 if *until <= now {
                     self.enter_looking();
@@ -333,7 +340,7 @@ impl Node {
                 Role::Standalone(order) => order.handle_upstream(item, &mut self.sh),
                 Role::Leading(leading) => leading.handle_upstream(item, &mut self.sh),
                 Role::Learning(learner) => learner.handle_upstream(item, &mut self.sh),
-                Role::Looking | Role::Resting { .. } | Role::Reloading { .. } => {}
+                Role::Looking { .. } | Role::Resting { .. } | Role::Reloading { .. } => {}
             }
         }
         if self.sh.halted {

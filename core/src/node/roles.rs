@@ -15,7 +15,7 @@ use super::Node;
 use crate::boundary::{Channel, CloseReason, Event};
 use crate::election::Vote;
 use crate::ids::{ServerId, WriteSeq};
-use crate::limits::OBSERVER_REST_MAX;
+use crate::limits::{OBSERVER_REST_MAX, READ_ONLY_GRACE_MIN};
 use crate::recovery::Recovered;
 use crate::time::Instant;
 use crate::zab::Leave;
@@ -28,8 +28,10 @@ use crate::zab::learner::Learner;
 pub(super) enum Role {
     /// No ensemble: orders its own clients' writes.
     Standalone(Box<Broadcast>),
-    /// In an election.
-    Looking,
+    /// In an election. If it lasts until then, clients that asked for it are served read-only.
+    Looking {
+        read_only_from: Option<Instant>,
+    },
     /// An observer that has lost its leader gives the voters a moment.
     Resting {
         until: Instant,
@@ -41,6 +43,13 @@ pub(super) enum Role {
     Leading(Leading),
     /// Follower or observer.
     Learning(Learner),
+}
+
+impl Role {
+    /// Between two roles.
+    pub(super) const IDLE: Self = Self::Looking {
+        read_only_from: None,
+    };
 }
 
 impl Node {
@@ -72,7 +81,10 @@ impl Node {
             self.sh.tail.is_empty(),
             "a vote stands for everything that is logged"
         );
-        self.role = Role::Looking;
+        let allowed = self.sh.config.rules.read_only_mode;
+        let grace = READ_ONLY_GRACE_MIN.max(self.sh.config.tick);
+        let read_only_from = allowed.then(|| self.sh.now.mono + grace);
+        self.role = Role::Looking { read_only_from };
         let own = Vote {
             leader: self.sh.config.me,
             zxid: self.sh.last_logged(),
@@ -91,7 +103,7 @@ impl Node {
             for telling in self.election.take_tellings() {
                 self.exchange.say(telling, &mut self.sh);
             }
-            if !matches!(self.role, Role::Looking) {
+            if !matches!(self.role, Role::Looking { .. }) {
                 return;
             }
             let Some(leader) = self.election.take_decision() else {
@@ -101,7 +113,20 @@ impl Node {
         }
     }
 
+    /// No leader has come for a while.
+    pub(super) fn start_read_only(&mut self) {
+        self.role = Role::Looking {
+            read_only_from: None,
+        };
+        self.sh.clients.start_read_only();
+        let text = alloc::format!("serving read-only clients at {}", self.sh.db.applied());
+        self.sh.report(Event::Note { text });
+    }
+
     fn enter_elected(&mut self, leader: ServerId) {
+        if self.sh.clients.is_read_only() {
+            self.sh.stop_serving(CloseReason::RoleLeft);
+        }
         if leader == self.sh.config.me {
             self.enter_leading();
             return;
@@ -175,14 +200,14 @@ impl Node {
     pub(super) fn end_role(&mut self, clients: CloseReason) -> Option<WriteSeq> {
         self.sh.abandon_snapshot();
         self.sh.stop_serving(clients);
-        let reload = match core::mem::replace(&mut self.role, Role::Looking) {
+        let reload = match core::mem::replace(&mut self.role, Role::IDLE) {
             Role::Leading(leading) => {
                 leading.end(&mut self.sh);
                 None
             }
             Role::Learning(learner) => learner.end(&mut self.sh),
             Role::Reloading { seq } => Some(seq),
-            Role::Standalone(_) | Role::Looking | Role::Resting { .. } => None,
+            Role::Standalone(_) | Role::Looking { .. } | Role::Resting { .. } => None,
         };
         self.sh.fast_forward();
         let open: alloc::vec::Vec<_> = self

@@ -21,8 +21,10 @@ pub struct Status {
     pub role: RoleName,
     /// The leader that is led by or followed, once known.
     pub leader: Option<ServerId>,
-    /// Serving clients.
+    /// Serving clients, with a quorum behind it.
     pub serving: bool,
+    /// Serving its last state to clients that asked for it.
+    pub read_only: bool,
     /// In broadcast as leader: the established epoch.
     pub established: Option<Epoch>,
     /// On disk.
@@ -44,7 +46,9 @@ pub struct Status {
     pub data_watches: Summary,
     pub ephemeral_count: usize,
     pub data_bytes: usize,
+    /// Global ones.
     pub sessions: usize,
+    pub local_sessions: usize,
     pub connections: usize,
     /// Connections and handshakes turned away since the start.
     pub connections_rejected: u64,
@@ -81,6 +85,7 @@ impl Node {
             role: self.role_name(),
             leader: self.leader(),
             serving: sh.clients.is_serving(),
+            read_only: sh.clients.is_read_only(),
             established: match &self.role {
                 Role::Leading(leading) => leading.established(),
                 _ => None,
@@ -97,6 +102,7 @@ impl Node {
             ephemeral_count: tree.ephemeral_count(),
             data_bytes: tree.data_bytes(),
             sessions: sh.db.sessions().len(),
+            local_sessions: sh.clients.local_sessions(),
             connections: sh.clients.connections(),
             connections_rejected: sh.clients.connections_rejected(),
             throttled: sh.clients.throttled(),
@@ -128,7 +134,9 @@ impl Node {
     fn role_name(&self) -> RoleName {
         match &self.role {
             Role::Standalone(_) => RoleName::Standalone,
-            Role::Looking | Role::Resting { .. } | Role::Reloading { .. } => RoleName::Looking,
+            Role::Looking { .. } | Role::Resting { .. } | Role::Reloading { .. } => {
+                RoleName::Looking
+            }
             Role::Leading(_) => RoleName::Leading,
             Role::Learning(_) if self.sh.config.is_observer() => RoleName::Observing,
             Role::Learning(_) => RoleName::Following,

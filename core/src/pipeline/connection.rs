@@ -16,6 +16,7 @@ use crate::ids::{ConnId, SessionId};
 use crate::limits::{
     CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_PART, SESSIONLESS_CONNECTION_TIMEOUT,
 };
+use crate::session::Scope;
 use crate::time::Instant;
 use crate::wire::records::{Id, op};
 use crate::wire::splitter::Splitter;
@@ -37,6 +38,7 @@ pub(super) enum Phase {
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) timeout_ms: i32,
+    pub(super) scope: Scope,
     /// It existed before this connection. Then transactions of its earlier connections may still
     /// come, here or through other servers, with numbers that the client uses again.
     pub(super) is_renewed: bool,

@@ -7,11 +7,12 @@ use core::mem;
 
 use alloc::sync::Arc;
 
-use super::connection::{Connection, Pending, Phase};
+use super::connection::{Connection, Pending, Phase, Session};
+use super::local::{Locals, makes_ephemerals};
 use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
 use super::throttle::{Throttle, Verdict};
 use super::watching::is_watching;
-use super::{Serving, Upstream};
+use super::{Service, Serving, Upstream};
 use crate::boundary::CloseReason;
 use crate::config::{Config, Rules};
 use crate::database::{Database, Outcome};
@@ -19,7 +20,8 @@ use crate::ids::{ConnId, SessionId, Zxid};
 use crate::limits::{REPLY_BYTES_AT_ONCE, REPLY_BYTES_PER_TURN};
 use crate::mutants::{Mutant, Mutants};
 use crate::reads::{self, Read};
-use crate::time::Now;
+use crate::session::Scope;
+use crate::time::{Instant, Now};
 use crate::watch::Watches;
 use crate::wire::client::{Request, RequestHeader, measure_frame, xid};
 use crate::wire::jute::{DecodeError, Reader, Write};
@@ -34,6 +36,8 @@ pub(super) struct Desk {
     /// has no other.
     pub(super) is_eager: bool,
     pub(super) mutants: Mutants,
+    pub(super) service: Service,
+    pub(super) locals: Locals,
     pub(super) watches: Watches,
     /// Where the epoch began in which this server serves; see [`Self::visible`].
     pub(super) start: Zxid,
@@ -73,6 +77,8 @@ impl Desk {
             rules: config.rules.clone(),
             is_eager: config.rules.eager_acl_check && !config.is_standalone(),
             mutants: config.mutants,
+            service: Service::Closed,
+            locals: Locals::new(config),
             watches: Watches::new(config.seed, config.mutants),
             start: Zxid::ZERO,
             upstream: Vec::new(),
@@ -162,10 +168,13 @@ impl Desk {
     }
 
     /// The session of this connection was heard from.
-    pub(super) fn touch(&mut self, c: &mut Connection) {
-        if let Phase::Open(session) = c.phase
-            && c.touched_in != self.touch_round
-        {
+    pub(super) fn touch(&mut self, c: &mut Connection, now: Instant) {
+        let Phase::Open(session) = c.phase else {
+            return;
+        };
+        if session.scope == Scope::Local {
+            self.locals.touch(session.id, session.timeout_ms, now);
+        } else if c.touched_in != self.touch_round {
             c.touched_in = self.touch_round;
             self.touched.push((session.id, session.timeout_ms));
         }
@@ -180,6 +189,7 @@ impl Desk {
     pub(super) fn expire(&mut self, session: SessionId) {
         self.upstream.push(Upstream::Request {
             session,
+            scope: Scope::Global,
             cxid: 0,
             op: op::CLOSE_SESSION,
             body: Vec::new(),
@@ -350,7 +360,12 @@ impl Desk {
         }
         // Proving who one is does not keep a session alive.
         if !matches!(header.op, op::AUTH | op::SASL) {
-            self.touch(c);
+            self.touch(c, ctx.now.mono);
+        }
+        if self.service == Service::ReadOnly && needs_quorum(header.op) {
+            let (zxid, error) = (self.visible(ctx.db), ErrorCode::NotReadOnly);
+            self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+            return Ok(());
         }
         match header.op {
             op::AUTH => self.authenticate(c, header.xid, body, ctx),
@@ -366,16 +381,23 @@ impl Desk {
             | op::DELETE
             | op::SET_DATA
             | op::SET_ACL
-            | op::MULTI
-            | op::CLOSE_SESSION => {
+            | op::MULTI => {
                 if let Some(error) = self.refuse_eagerly(c, header, body, ctx.db) {
                     let zxid = Zxid::ZERO;
                     self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
-                } else {
-                    self.submit_write(c, header, body);
+                    return Ok(());
                 }
+                if let Phase::Open(session) = c.phase
+                    && session.scope == Scope::Local
+                    && self.locals.upgrading
+                    && makes_ephemerals(header.op, body)
+                {
+                    self.upgrade(c, session, ctx.now.mono);
+                }
+                self.submit_write(c, header, body);
                 Ok(())
             }
+            op::CLOSE_SESSION => self.close_session(c, header, ctx),
             op::PING => self.answer_in_turn(c, header, body, ctx),
             op if reads::is_read(op) || is_watching(op) => {
                 self.answer_in_turn(c, header, body, ctx)
@@ -401,20 +423,57 @@ impl Desk {
 
     // ----- upstream -----
 
+    /// A global session ends by a transaction, a local one at once.
+    fn close_session(
+        &mut self,
+        c: &mut Connection,
+        header: RequestHeader,
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        let Phase::Open(session) = c.phase else {
+            unreachable!("only open sessions are closed")
+        };
+        if session.scope == Scope::Global {
+            self.submit_write(c, header, &[]);
+            c.phase = Phase::Draining(session);
+            return Ok(());
+        }
+        self.locals.remove(session.id, ctx.now.mono);
+        let (zxid, why) = (self.visible(ctx.db), CloseReason::SessionClosed(session.id));
+        self.send_last(c, why, ctx, |out| {
+            put_header(header.xid, zxid, ErrorCode::Ok, out);
+        })
+    }
+
+    /// A local session wants to own a node: it is created for everybody first, with the same id.
+    fn upgrade(&mut self, c: &mut Connection, session: Session, now: Instant) {
+        self.locals.remove(session.id, now);
+        let scope = Scope::Global;
+        c.phase = Phase::Open(Session { scope, ..session });
+        self.upstream.push(Upstream::Request {
+            session: session.id,
+            scope: Scope::Global,
+            cxid: 0,
+            op: op::CREATE_SESSION,
+            body: session.timeout_ms.to_be_bytes().to_vec(),
+            identities: c.identities.clone(),
+        });
+    }
+
     fn submit_write(&mut self, c: &mut Connection, header: RequestHeader, body: &[u8]) {
         let Phase::Open(session) = c.phase else {
             unreachable!("only open sessions write")
         };
-        let is_close = header.op == op::CLOSE_SESSION;
         let cxid = if session.is_renewed {
             self.number()
         } else {
             header.xid
         };
-        let body = if is_close { Vec::new() } else { body.to_vec() };
+        let body = body.to_vec();
         let bytes = body.len();
         self.upstream.push(Upstream::Request {
             session: session.id,
+            scope: session.scope,
             cxid,
             op: header.op,
             body,
@@ -429,9 +488,6 @@ impl Desk {
             },
             bytes,
         );
-        if is_close {
-            c.phase = Phase::Draining(session);
-        }
     }
 
     /// A number for a request that no other request of the session carries, whichever way it went:
@@ -458,6 +514,7 @@ impl Desk {
         reply.put_buffer(path.as_ref().map(|path| path.as_bytes()));
         self.upstream.push(Upstream::Request {
             session: session.id,
+            scope: session.scope,
             cxid: xid,
             op: op::SYNC,
             body: body.to_vec(),
@@ -476,16 +533,27 @@ impl Desk {
         outcome: &Outcome,
         ctx: &mut Serving<'_>,
     ) {
+        let is_local = matches!(
+            c.phase,
+            Phase::Open(s) | Phase::Draining(s) if s.scope == Scope::Local
+        );
+        let put = |xid, op, out: &mut Vec<u8>| {
+            // A leader that is not this server knows of no local session, only of an unknown one.
+            let refused = Outcome::Error(ErrorCode::EphemeralOnLocalSession.code());
+            let is_unknown = *outcome == Outcome::Error(ErrorCode::SessionExpired.code());
+            let is_create = matches!(op, op::CREATE | op::CREATE2);
+            let is_ours = is_local && is_unknown && is_create;
+            put_outcome(xid, op, zxid, if is_ours { &refused } else { outcome }, out);
+        };
         if let Some((xid, op, bytes)) = c.pop_write_in_front() {
             self.settle(bytes);
             self.sent += 1;
-            ctx.out
-                .reply(c.id, |out| put_outcome(xid, op, zxid, outcome, out));
+            ctx.out.reply(c.id, |out| put(xid, op, out));
             return;
         }
         c.finish_write(|xid, op| {
             let mut frame = Vec::new();
-            put_outcome(xid, op, zxid, outcome, &mut frame);
+            put(xid, op, &mut frame);
             frame
         });
     }
@@ -639,4 +707,22 @@ impl Desk {
 pub(super) fn is_enough(started: usize, ctx: &Serving<'_>) -> bool {
     let now = ctx.out.len();
     now >= REPLY_BYTES_PER_TURN || now - started >= REPLY_BYTES_AT_ONCE
+}
+
+/// Can it not be answered from this server's state alone? The end of a global session neither, but
+/// in read-only mode there are none.
+const fn needs_quorum(op: i32) -> bool {
+    matches!(
+        op,
+        op::SYNC
+            | op::CREATE
+            | op::CREATE2
+            | op::CREATE_CONTAINER
+            | op::CREATE_TTL
+            | op::DELETE
+            | op::SET_DATA
+            | op::SET_ACL
+            | op::MULTI
+            | op::RECONFIG
+    )
 }

@@ -4,11 +4,12 @@ use core::mem;
 
 use super::connection::{Connection, Phase, Session};
 use super::door::Wish;
-use super::{Clients, Serving, Upstream};
+use super::{Clients, Service, Serving, Upstream};
 use crate::boundary::{Action, CloseReason, FourLetterWord};
 use crate::database::Outcome;
 use crate::ids::{ConnId, SessionId, Zxid};
 use crate::mutants::Mutant;
+use crate::session::Scope;
 use crate::session::id::{is_password, password};
 use crate::wire::client::{ConnectRequest, ConnectResponse, measure_frame, put_frame};
 use crate::wire::jute::{DecodeError, Decoded};
@@ -84,7 +85,8 @@ fn measure_first(bytes: &[u8], is_serving: bool, max: usize) -> Result<usize, De
 impl Clients {
     /// Reads the first message of a connection, if it is there.
     pub(super) fn greet(&mut self, conn: ConnId, chunk: &mut &[u8], ctx: &mut Serving<'_>) {
-        let (is_serving, max) = (self.serving, self.desk.frame_bytes_max());
+        let is_serving = self.desk.service != Service::Closed;
+        let max = self.desk.frame_bytes_max();
         let c = self.connection(conn);
         let mut splitter = mem::take(&mut c.splitter);
         let first = match splitter.next(chunk, |bytes| measure_first(bytes, is_serving, max)) {
@@ -119,12 +121,15 @@ impl Clients {
     fn on_hello(&mut self, conn: ConnId, hello: &Hello, ctx: &mut Serving<'_>) {
         self.desk.received += 1;
         let wish = match hello.session.0 {
-            0 if self.local_sessions => Wish::Local,
+            0 if self.desk.locals.enabled => Wish::Local,
             0 => Wish::Global,
             _ => Wish::Renewal,
         };
         if let Err(why) = self.door.shake_hands(wish, ctx.now.mono) {
             return self.close(conn, why, ctx.out);
+        }
+        if self.is_read_only() && hello.read_only != Some(true) {
+            return self.close(conn, CloseReason::ReadOnly, ctx.out);
         }
         let (seen, applied) = (hello.last_zxid_seen, self.desk.visible(ctx.db));
         if seen > applied && !self.desk.mutants.has(Mutant::LastZxidSeenIgnored) {
@@ -137,17 +142,22 @@ impl Clients {
         let timeout_ms = hello
             .timeout_ms
             .clamp(self.timeout_min_ms, self.timeout_max_ms);
-        let id = if is_renewed {
-            hello.session
+        let (id, scope) = if is_renewed {
+            (hello.session, self.scope_of(hello.session))
         } else {
-            self.new_session_id(ctx)
+            self.new_session(timeout_ms, ctx)
         };
+        if scope == Scope::Global && self.is_read_only() {
+            // Only a leader could say whether it is alive.
+            return self.close(conn, CloseReason::ReadOnly, ctx.out);
+        }
         if let Some(&older) = self.by_session.get(&id) {
             self.close(older, CloseReason::SessionTakenOver(id), ctx.out);
         }
         let session = Session {
             id,
             timeout_ms,
+            scope,
             is_renewed,
             read_only: hello.read_only,
         };
@@ -160,6 +170,9 @@ impl Clients {
         let identities = c.identities.clone();
         self.by_session.insert(id, conn);
         self.desk.begin_handshake();
+        if scope == Scope::Local {
+            return self.open(conn, session, ctx);
+        }
         self.desk.upstream.push(if is_renewed {
             self.revalidations.push_back((id, conn));
             Upstream::Revalidate {
@@ -170,6 +183,7 @@ impl Clients {
             let body = timeout_ms.to_be_bytes().to_vec();
             Upstream::Request {
                 session: id,
+                scope,
                 cxid: 0,
                 op: op::CREATE_SESSION,
                 body,
@@ -178,14 +192,31 @@ impl Clients {
         });
     }
 
-    /// An id that no session has. A clock that was set back could make one again.
-    fn new_session_id(&mut self, ctx: &Serving<'_>) -> SessionId {
-        loop {
-            let id = self.session_ids.allocate();
-            if !ctx.db.sessions().contains_key(&id) && !self.by_session.contains_key(&id) {
-                return id;
-            }
+    fn scope_of(&self, session: SessionId) -> Scope {
+        if self.desk.locals.contains(session) {
+            Scope::Local
+        } else {
+            Scope::Global
         }
+    }
+
+    /// An id that no session has (a clock that was set back could make one again), and what the
+    /// session will be. A local one exists at once.
+    fn new_session(&mut self, timeout_ms: i32, ctx: &Serving<'_>) -> (SessionId, Scope) {
+        let id = loop {
+            let id = self.session_ids.allocate();
+            let is_known = ctx.db.sessions().contains_key(&id)
+                || self.by_session.contains_key(&id)
+                || self.desk.locals.contains(id);
+            if !is_known {
+                break id;
+            }
+        };
+        if !self.desk.locals.enabled && !self.is_read_only() {
+            return (id, Scope::Global);
+        }
+        self.desk.locals.open(id, timeout_ms, ctx.now.mono);
+        (id, Scope::Local)
     }
 
     /// A session that may have been asked for here exists now.
@@ -230,6 +261,7 @@ impl Clients {
 
     /// The handshake succeeded: tells the client and reads what it sent meanwhile.
     fn open(&mut self, conn: ConnId, session: Session, ctx: &mut Serving<'_>) {
+        let is_read_only = self.is_read_only();
         let c = self.connections.get_mut(&conn).expect("it is connecting");
         assert!(c.is_connecting() && session.timeout_ms > 0);
         c.phase = Phase::Open(session);
@@ -238,14 +270,13 @@ impl Clients {
         c.alarm = c.idle_at();
         self.alarms.set(c.alarm, conn);
         self.desk.end_handshake();
-        self.desk.touch(c);
+        self.desk.touch(c, ctx.now.mono);
         let response = ConnectResponse {
             protocol: 0,
             timeout_ms: session.timeout_ms,
             session: session.id,
             password: password(session.id),
-            // Only a server in read-only mode says yes.
-            read_only: session.read_only.map(|_| false),
+            read_only: session.read_only.map(|_| is_read_only),
         };
         self.respond(conn, &response, ctx);
         self.advance(conn, &[], ctx);

@@ -19,6 +19,7 @@ mod desk;
 mod door;
 mod eager;
 mod handshake;
+mod local;
 mod reply;
 mod throttle;
 mod unread;
@@ -37,7 +38,7 @@ use door::Door;
 use reply::Notifier;
 pub use throttle::Throttled;
 
-use crate::boundary::{Action, CloseReason, Outbox, Whom};
+use crate::boundary::{Action, CloseReason, Event, Outbox, Whom};
 use crate::config::Config;
 use crate::database::{Change, Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
@@ -46,6 +47,7 @@ use crate::limits::{
     SESSIONLESS_CONNECTION_TIMEOUT,
 };
 use crate::mutants::Mutant;
+use crate::session::Scope;
 use crate::session::id::SessionIds;
 use crate::time::{Instant, Now};
 use crate::watch::Watches;
@@ -58,6 +60,7 @@ pub enum Upstream {
     /// A write, a sync, `CREATE_SESSION` (body: the timeout as i32) or `CLOSE_SESSION`.
     Request {
         session: SessionId,
+        scope: Scope,
         /// Comes back in the transaction's header, unchanged.
         cxid: i32,
         /// See [`op`].
@@ -67,6 +70,17 @@ pub enum Upstream {
     },
     /// A client came with a session that it had before.
     Revalidate { session: SessionId, timeout_ms: i32 },
+}
+
+/// What clients can have of this server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Service {
+    /// Nothing: it has no role.
+    Closed,
+    /// Its last state, without a quorum behind it; only those who ask for that. Nothing leaves
+    /// upstream.
+    ReadOnly,
+    Full,
 }
 
 /// What the pipeline may look at and write to while it handles something.
@@ -80,11 +94,8 @@ pub struct Serving<'a> {
 /// All client connections of one server.
 #[derive(Debug)]
 pub struct Clients {
-    serving: bool,
     timeout_min_ms: i32,
     timeout_max_ms: i32,
-    /// New sessions are of this server only.
-    local_sessions: bool,
     session_ids: SessionIds,
     connections: BTreeMap<ConnId, Connection>,
     /// The connection that speaks for a session here, from its handshake on.
@@ -115,10 +126,8 @@ impl Clients {
             "session timeout bounds"
         );
         Self {
-            serving: false,
             timeout_min_ms,
             timeout_max_ms,
-            local_sessions: config.rules.local_sessions,
             session_ids: SessionIds::start(config.me, now.wall),
             connections: BTreeMap::new(),
             by_session: BTreeMap::new(),
@@ -134,15 +143,26 @@ impl Clients {
     }
 
     pub fn is_serving(&self) -> bool {
-        self.serving
+        self.desk.service == Service::Full
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.desk.service == Service::ReadOnly
     }
 
     /// The server has found its role, in the epoch that began at `start`, and may answer from its
     /// tree.
     pub fn start_serving(&mut self, start: Zxid) {
-        assert!(!self.serving, "serving already");
-        self.serving = true;
+        assert!(self.desk.service == Service::Closed, "serving already");
+        self.desk.service = Service::Full;
         self.desk.start = start;
+    }
+
+    /// The server has been without a quorum for a while: it shows its last state to those who can
+    /// live with that. What it was told of the last epoch's start stays true.
+    pub fn start_read_only(&mut self) {
+        assert!(self.desk.service == Service::Closed, "serving already");
+        self.desk.service = Service::ReadOnly;
     }
 
     /// What clients see as this server's zxid.
@@ -153,7 +173,7 @@ impl Clients {
     /// The role ended: closes every connection and forgets what was under way. What went upstream
     /// may still be committed; nobody waits for it here any more.
     pub fn stop_serving(&mut self, out: &mut Outbox, why: CloseReason) {
-        self.serving = false;
+        self.desk.service = Service::Closed;
         let all: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in all {
             self.close(conn, why.clone(), out);
@@ -161,6 +181,7 @@ impl Clients {
         self.backlog.clear();
         self.revalidations.clear();
         self.desk.throttle.clear();
+        self.desk.locals.clear();
         self.desk.forget_upstream();
         assert!(self.by_session.is_empty() && self.alarms.is_empty());
         assert!(self.held_bytes == 0 && self.unread_bytes == 0);
@@ -211,7 +232,7 @@ impl Clients {
         changes: &[Change],
         ctx: &mut Serving<'_>,
     ) {
-        if !self.serving {
+        if !self.is_serving() {
             return;
         }
         let mut late = self.desk.take_late_events();
@@ -319,7 +340,30 @@ impl Clients {
         while let Some(conn) = self.alarms.pop_due(ctx.now.mono) {
             self.on_alarm(conn, ctx);
         }
+        self.expire_locals(ctx);
         self.deliver_late_events(ctx);
+    }
+
+    /// Local sessions of which nothing was heard for too long. One whose connection may still
+    /// speak is not over: it could not be listened to.
+    fn expire_locals(&mut self, ctx: &mut Serving<'_>) {
+        let now = ctx.now.mono;
+        while let Some(session) = self.desk.locals.first_due(now) {
+            let conn = self.by_session.get(&session).copied();
+            let c = conn.and_then(|conn| self.connections.get(&conn));
+            if let Some(Phase::Open(s) | Phase::Draining(s)) = c.map(|c| c.phase)
+                && c.is_some_and(|c| c.idle_at() > now)
+            {
+                self.desk.locals.touch(session, s.timeout_ms, now);
+                continue;
+            }
+            self.desk.locals.remove(session, now);
+            ctx.out
+                .push(Action::Report(Event::SessionExpired { session }));
+            if let Some(conn) = conn {
+                self.close(conn, CloseReason::SessionClosed(session), ctx.out);
+            }
+        }
     }
 
     /// A connection's time may be up, unless it was heard from meanwhile.
@@ -370,7 +414,9 @@ impl Clients {
     /// When [`Self::on_wake`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let backlog = (!self.backlog.is_empty()).then_some(self.backlog_due);
-        backlog.into_iter().chain(self.alarms.next()).min()
+        let locals = self.desk.locals.deadline();
+        let others = self.alarms.next().into_iter().chain(locals);
+        backlog.into_iter().chain(others).min()
     }
 
     /// May clients be read? Not while so much is under way or waiting that more would only pile
@@ -393,6 +439,11 @@ impl Clients {
 
     pub fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Sessions in this server's memory only.
+    pub fn local_sessions(&self) -> usize {
+        self.desk.locals.len()
     }
 
     /// Requests that are not answered yet, handshakes included.

@@ -6,14 +6,14 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Ask, Outstanding};
+use super::{Ask, Outstanding, Refusal};
 use crate::config::Rules;
 use crate::database::{Change, Database, Outcome};
 use crate::ids::{Epoch, SessionId, Zxid};
 use crate::mutants::Mutants;
 use crate::time::WallMs;
 use crate::wire::client::{CreateOp, Request};
-use crate::wire::records::{Acl, ErrorCode, Id, Stat, op, perms};
+use crate::wire::records::{Acl, Id, Stat, op, perms};
 use crate::wire::txn::{Txn, TxnRecord};
 
 pub(crate) const SESSION: SessionId = SessionId(0x1_0000_0001);
@@ -25,7 +25,7 @@ pub(crate) struct Lab {
     pub(crate) zxid: Zxid,
     pub(crate) session: SessionId,
     pub(crate) identities: Vec<Id>,
-    pub(crate) refuse: Option<ErrorCode>,
+    pub(crate) refuse: Option<Refusal>,
     proposed: VecDeque<Vec<u8>>,
     /// What the last applied transactions changed, in firing order.
     pub(crate) changes: Vec<Change>,

@@ -42,8 +42,18 @@ pub struct Ask<'a> {
     pub identities: &'a [Id],
     pub zxid: Zxid,
     pub time: WallMs,
-    /// The leader's judgement of the session, `SessionExpired` or `SessionMoved`.
-    pub refuse: Option<ErrorCode>,
+    /// The leader's judgement of the session.
+    pub refuse: Option<Refusal>,
+}
+
+/// What a session may not do, and the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Anything: `SessionExpired` or `SessionMoved`.
+    Everything(ErrorCode),
+    /// It is local and may own no nodes: `EphemeralOnLocalSession`, or `SessionExpired` where only
+    /// its own server knows why.
+    Ephemerals(ErrorCode),
 }
 
 /// What was proposed and is not applied yet: the difference between the database and the tree that

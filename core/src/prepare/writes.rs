@@ -8,8 +8,8 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Ask;
 use super::changes::{Changes, Node};
+use super::{Ask, Refusal};
 use crate::acl;
 use crate::config::Rules;
 use crate::database::Database;
@@ -85,7 +85,11 @@ impl<'a> Writer<'_, 'a> {
 
     fn create(&mut self, create: Create<'a>) -> Prepared<'a> {
         let flags = Flags::read(create.flags, create.op, self.rules.extended_types)?;
-        self.session()?;
+        if flags.mode == CreateMode::Ephemeral {
+            self.global_session()?;
+        } else {
+            self.session()?;
+        }
         let parent_path = path::creatable_parent(&create.path).ok_or(ErrorCode::BadArguments)?;
         let acl = acl::resolve(self.rules, &create.acl, self.ask.identities)?;
         let mut parent = self.node(parent_path)?;
@@ -294,7 +298,17 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn session(&self) -> Result<(), ErrorCode> {
-        self.ask.refuse.map_or(Ok(()), Err)
+        match self.ask.refuse {
+            Some(Refusal::Everything(error)) => Err(error),
+            Some(Refusal::Ephemerals(_)) | None => Ok(()),
+        }
+    }
+
+    fn global_session(&self) -> Result<(), ErrorCode> {
+        match self.ask.refuse {
+            Some(Refusal::Ephemerals(error)) => Err(error),
+            Some(Refusal::Everything(_)) | None => self.session(),
+        }
     }
 
     fn node(&self, path: &str) -> Result<Node, ErrorCode> {

@@ -104,6 +104,10 @@ impl Tracker {
         self.sessions.len()
     }
 
+    pub(crate) fn contains(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
     /// A session that exists.
     pub(crate) fn adopt(&mut self, session: SessionId, timeout_ms: i32, now: Instant) {
         self.open(session, timeout_ms, None);
@@ -211,14 +215,17 @@ impl Tracker {
         }
     }
 
+    /// One whose time is over: to be expired, or to be forgotten.
+    pub(crate) fn first_due(&self, now: Instant) -> Option<SessionId> {
+        let (&at, bucket) = self.buckets.first_key_value()?;
+        let session = *bucket.first().expect("empty buckets are removed");
+        (at <= now).then_some(session)
+    }
+
     /// Marks one session whose deadline has passed as closing and names it.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<SessionId> {
         loop {
-            let (&at, bucket) = self.buckets.first_key_value()?;
-            if at > now {
-                return None;
-            }
-            let session = *bucket.first().expect("empty buckets are removed");
+            let session = self.first_due(now)?;
             if let Life::Gone { .. } = self.sessions[&session].life {
                 self.leave_bucket(session);
                 self.sessions.remove(&session);

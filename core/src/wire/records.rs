@@ -65,6 +65,7 @@ pub enum ErrorCode {
     /// Between servers only: the client's connection is closed instead.
     SessionMoved = -118,
     NotReadOnly = -119,
+    EphemeralOnLocalSession = -120,
     NoWatcher = -121,
     ReconfigDisabled = -123,
     /// Of any required scheme, whatever its name says.

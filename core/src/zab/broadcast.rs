@@ -16,9 +16,10 @@ use crate::limits::QUOTA_REPORT_INTERVAL;
 use crate::log::LogEntry;
 use crate::mutants::{Mutant, Mutants};
 use crate::pipeline::Upstream;
-use crate::prepare::{Ask, Outstanding};
+use crate::prepare::{Ask, Outstanding, Refusal};
 use crate::quorum::Voters;
 use crate::quota::Measure;
+use crate::session::Scope;
 use crate::session::tracker::{Owner, Standing, Tracker};
 use crate::shared::Shared;
 use crate::sweeper::Sweeper;
@@ -58,6 +59,8 @@ struct WaitingSync {
 pub(crate) struct Request<'a> {
     pub(crate) origin: Owner,
     pub(crate) session: SessionId,
+    /// What this server knows of its own client's session; what others' are, the leader must judge.
+    pub(crate) scope: Scope,
     pub(crate) cxid: i32,
     pub(crate) op: i32,
     pub(crate) body: &'a [u8],
@@ -105,6 +108,11 @@ impl Broadcast {
         );
         assert!(sh.db.applied().epoch() <= epoch);
         let mutants = sh.config.mutants;
+        let mut tracker = Tracker::start(sh.config.tick, sh.db.sessions(), sh.now.mono);
+        if sh.config.rules.local_sessions {
+            // Longer than any request can be on its way: its link would be given up.
+            tracker.remember(2 * sh.sync_time());
+        }
         Self {
             me: sh.config.me,
             voters,
@@ -112,7 +120,7 @@ impl Broadcast {
             last: sh.db.applied().max(epoch.zxid()),
             proposals: VecDeque::new(),
             outstanding: Outstanding::new(&sh.config.rules, mutants),
-            tracker: Tracker::start(sh.config.tick, sh.db.sessions(), sh.now.mono),
+            tracker,
             sweeper: Sweeper::start(&sh.config.rules, sh.now.mono),
             syncs: VecDeque::new(),
             rounds_begun: 0,
@@ -224,6 +232,7 @@ impl Broadcast {
         match item {
             Upstream::Request {
                 session,
+                scope,
                 cxid,
                 op,
                 body,
@@ -235,6 +244,7 @@ impl Broadcast {
                     Request {
                         origin,
                         session,
+                        scope,
                         cxid,
                         op,
                         body,
@@ -262,6 +272,7 @@ impl Broadcast {
         let Request {
             origin,
             session,
+            scope,
             cxid,
             op,
             body,
@@ -280,19 +291,44 @@ impl Broadcast {
             op::CREATE_SESSION => {
                 let timeout_ms = body.first_chunk().map_or(0, |b| i32::from_be_bytes(*b));
                 let is_new = self.tracker.open(session, timeout_ms, Some(origin));
-                (!is_new).then_some(ErrorCode::SessionExpired)
+                (!is_new).then_some(Refusal::Everything(ErrorCode::SessionExpired))
             }
             op::CLOSE_SESSION => {
                 self.tracker.close(session);
                 None
             }
-            _ => match self.tracker.check(session, origin) {
-                Standing::Good => None,
-                Standing::Unknown | Standing::Expired => Some(ErrorCode::SessionExpired),
-                Standing::Moved => Some(ErrorCode::SessionMoved),
-            },
+            _ => self.judge_session(session, scope, origin, sh),
         };
         self.propose(session, cxid, op, body, identities, refuse, sh);
+    }
+
+    /// What the session may not do. Of a learner's local session the leader has never heard; it
+    /// believes the learner, as ZooKeeper does, but tells those that were global and have ended.
+    fn judge_session(
+        &mut self,
+        session: SessionId,
+        scope: Scope,
+        origin: Owner,
+        sh: &Shared,
+    ) -> Option<Refusal> {
+        if scope == Scope::Local {
+            let error = ErrorCode::EphemeralOnLocalSession;
+            return Some(Refusal::Ephemerals(error));
+        }
+        match self.tracker.check(session, origin) {
+            Standing::Good => None,
+            Standing::Moved => Some(Refusal::Everything(ErrorCode::SessionMoved)),
+            Standing::Unknown
+                if sh.config.rules.local_sessions
+                    && origin != Owner::Here
+                    && session.server_byte() != self.me.0 as u8 =>
+            {
+                Some(Refusal::Ephemerals(ErrorCode::SessionExpired))
+            }
+            Standing::Unknown | Standing::Expired => {
+                Some(Refusal::Everything(ErrorCode::SessionExpired))
+            }
+        }
     }
 
     #[allow(
@@ -306,7 +342,7 @@ impl Broadcast {
         op: i32,
         body: &[u8],
         identities: &[Id],
-        refuse: Option<ErrorCode>,
+        refuse: Option<Refusal>,
         sh: &mut Shared,
     ) {
         let zxid = self.last.next();

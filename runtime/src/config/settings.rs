@@ -185,7 +185,8 @@ impl Settings {
     }
 
     pub fn answers(&self, word: &str) -> bool {
-        self.words.contains(&word)
+        let is_needed = word == "isro" && self.rules.read_only_mode;
+        is_needed || self.words.contains(&word)
     }
 
     /// What the machine is told.

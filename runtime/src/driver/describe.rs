@@ -62,6 +62,7 @@ pub(super) fn close_reason(why: &CloseReason) -> (Level, String) {
         R::PeerAhead => warn("its history is newer than the leader's".into()),
         R::PeerTimeout => warn("it was silent for too long".into()),
         R::PeerSlow => warn("it does not read fast enough".into()),
+        R::ReadOnly => debug("this server is in read-only mode"),
         R::RoleLeft => debug("this server changed its role"),
         R::Stopping => debug("this server stops"),
     }

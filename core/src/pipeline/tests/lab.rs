@@ -6,21 +6,22 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
-use crate::boundary::{Action, CloseReason, FourLetterWord, Outbox, Whom};
-use crate::config::{Config, Rules};
+use crate::boundary::{Action, CloseReason, Event, FourLetterWord, Outbox, Whom};
+use crate::config::{Config, LearnerType, Member, Rules};
 use crate::database::Database;
 use crate::ids::{ConnId, Epoch, ServerId, SessionId, Zxid};
 use crate::limits::CLIENT_FRAME_BYTES_MAX;
 use crate::mutants::Mutants;
 use crate::pipeline::{Clients, Serving, Upstream};
-use crate::prepare::{Ask, Outstanding};
+use crate::prepare::{Ask, Outstanding, Refusal};
+use crate::session::Scope;
 use crate::time::{Instant, Now, WallMs};
 use crate::wire::client::{
     ConnectRequest, ConnectResponse, CreateOp, Reply, ReplyHeader, Request, RequestHeader,
     WatcherEvent, measure_frame, put_frame, xid,
 };
 use crate::wire::jute::Reader;
-use crate::wire::records::{Acl, op};
+use crate::wire::records::{Acl, ErrorCode, op};
 use crate::wire::splitter::Splitter;
 use crate::wire::txn::TxnRecord;
 
@@ -33,6 +34,7 @@ pub(super) struct Lab {
     pub(super) now: Now,
     pub(super) upstream: VecDeque<Upstream>,
     pub(super) closed: BTreeMap<ConnId, CloseReason>,
+    pub(super) expired: Vec<SessionId>,
     pub(super) words: Vec<(ConnId, FourLetterWord)>,
     /// Bytes for each client that it has not read.
     streams: BTreeMap<ConnId, Vec<u8>>,
@@ -157,6 +159,22 @@ impl Lab {
         })
     }
 
+    /// A member of an ensemble.
+    pub(super) fn member(rules: Rules) -> Self {
+        let member = Member {
+            kind: LearnerType::Participant,
+            host: String::from("localhost"),
+            quorum_port: 2888,
+            election_port: 3888,
+            client_address: None,
+        };
+        Self::start(Config {
+            rules,
+            members: BTreeMap::from([(ServerId(3), member)]),
+            ..config(Mutants::NONE)
+        })
+    }
+
     pub(super) fn start(config: Config) -> Self {
         let mutants = config.mutants;
         let now = Now {
@@ -169,6 +187,7 @@ impl Lab {
             now,
             upstream: VecDeque::new(),
             closed: BTreeMap::new(),
+            expired: Vec::new(),
             words: Vec::new(),
             streams: BTreeMap::new(),
             outstanding: Outstanding::new(&config.rules, mutants),
@@ -211,6 +230,7 @@ impl Lab {
                         "closed twice"
                     );
                 }
+                Action::Report(Event::SessionExpired { session }) => self.expired.push(*session),
                 Action::Command { conn, word } => self.words.push((*conn, *word)),
                 other => panic!("not for the client side: {other:?}"),
             }
@@ -264,6 +284,7 @@ impl Lab {
             }
             Upstream::Request {
                 session,
+                scope,
                 cxid,
                 op,
                 body,
@@ -278,7 +299,8 @@ impl Lab {
                     identities: &identities,
                     zxid: self.next_zxid,
                     time: self.now.wall,
-                    refuse: None,
+                    refuse: (scope == Scope::Local)
+                        .then_some(Refusal::Ephemerals(ErrorCode::EphemeralOnLocalSession)),
                 };
                 let mut record = Vec::new();
                 self.outstanding.prepare(&self.db, &ask, &mut record);

@@ -1,8 +1,10 @@
 mod authentication;
 mod lab;
 mod limits;
+mod locals;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod readonly;
 mod sessions;
 mod throttles;
 mod watches;

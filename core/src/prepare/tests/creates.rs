@@ -266,7 +266,7 @@ fn ttl_nodes_exist_where_extended_types_are_enabled() {
 #[test]
 fn a_ttl_is_judged_before_the_session_and_that_before_the_path() {
     let mut lab = extended();
-    lab.refuse = Some(ErrorCode::SessionExpired);
+    lab.refuse = Some(Refusal::Everything(ErrorCode::SessionExpired));
     assert_eq!(lab.write(&create_with(CreateOp::Ttl(0), "odd", 5)), Err(-8));
     assert_eq!(
         lab.write(&create_with(CreateOp::Ttl(1), "odd", 5)),
@@ -376,10 +376,10 @@ fn creates_fire_created_then_children_changed() {
 #[test]
 fn a_dead_or_moved_session_is_refused_after_the_flags() {
     let mut lab = Lab::new();
-    lab.refuse = Some(ErrorCode::SessionExpired);
+    lab.refuse = Some(Refusal::Everything(ErrorCode::SessionExpired));
     assert_eq!(lab.create("not a path"), Err(-112));
     assert_eq!(lab.create_flags("/a", 9), Err(-8));
-    lab.refuse = Some(ErrorCode::SessionMoved);
+    lab.refuse = Some(Refusal::Everything(ErrorCode::SessionMoved));
     assert_eq!(lab.delete("/", -1), Err(-118));
     assert_eq!(lab.set("a", b"", -1), Err(-118));
     assert_eq!(lab.set_acl("a", &[], -1), Err(-118));

@@ -118,7 +118,7 @@ fn an_empty_multi_succeeds() {
 #[test]
 fn a_refused_session_fails_the_first_operation() {
     let mut lab = Lab::new();
-    lab.refuse = Some(ErrorCode::SessionMoved);
+    lab.refuse = Some(Refusal::Everything(ErrorCode::SessionMoved));
     assert_eq!(lab.multi([create("/a"), create("/b")].into()), [-118, -2]);
 }
 

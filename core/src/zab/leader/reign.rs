@@ -12,6 +12,7 @@ use crate::ids::{LinkId, Zxid};
 use crate::log::LogEntry;
 use crate::mutants::Mutant;
 use crate::pipeline::Upstream;
+use crate::session::Scope;
 use crate::session::tracker::Owner;
 use crate::shared::Shared;
 use crate::wire::quorum::{Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet};
@@ -173,6 +174,7 @@ impl Leading {
             Request {
                 origin,
                 session,
+                scope: Scope::Global,
                 cxid,
                 op,
                 body,

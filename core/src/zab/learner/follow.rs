@@ -105,6 +105,7 @@ impl Learner {
         match item {
             Upstream::Request {
                 session,
+                scope: _,
                 cxid,
                 op,
                 body,
