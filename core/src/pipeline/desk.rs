@@ -293,7 +293,7 @@ impl Desk {
                 self.received += 1;
                 let header = RequestHeader::read(&mut Reader::new(request))
                     .map_err(|_| CloseReason::FrameMalformed)?;
-                self.touch(c);
+                self.touch(c, now);
                 let (zxid, error) = (self.visible(ctx.db), ErrorCode::ThrottledOp);
                 self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
                 Ok(())

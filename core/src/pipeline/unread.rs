@@ -70,7 +70,7 @@ impl Clients {
         if bytes < before.bytes {
             // Who takes its answers is alive: its pings may be stuck behind them.
             c.heard = ctx.now.mono;
-            self.desk.touch(c);
+            self.desk.touch(c, ctx.now.mono);
         }
         if c.unread.growth() > CLIENT_UNREAD_GROWTH_MAX {
             return self.close(conn, CloseReason::NotReading { unread: bytes }, ctx.out);

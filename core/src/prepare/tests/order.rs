@@ -56,7 +56,7 @@ fn assert_session_comes_after(earlier: &[(Request<'static>, i32)], later: &[Requ
     let refused = [ErrorCode::SessionExpired, ErrorCode::SessionMoved];
     for refuse in refused {
         let mut lab = furnished();
-        lab.refuse = Some(refuse);
+        lab.refuse = Some(Refusal::Everything(refuse));
         for (request, code) in earlier {
             assert_eq!(lab.write(request).unwrap_err(), *code, "{request:?}");
         }
