@@ -134,7 +134,7 @@ fn of_set_acl() {
 #[test]
 fn a_dead_session_fails_each_operation_of_a_multi_where_it_stands() {
     let mut lab = furnished();
-    lab.refuse = Some(ErrorCode::SessionExpired);
+    lab.refuse = Some(Refusal::Everything(ErrorCode::SessionExpired));
     let ops = [create_as("/a", 9, GOOD), delete("/open", -1)];
     // Impossible flags make the whole request unreadable, before anybody asks for the session.
     assert_eq!(lab.write(&Request::Multi(ops.into())).unwrap_err(), -5);
