@@ -1,9 +1,9 @@
 //! What a server refuses by its own tree, before the leader is asked: ZooKeeper's
 //! `enableEagerACLCheck`.
 //!
-//! Knows: which access list guards which write. Refuses to know: everything else about a write. What
-//! can not be read, or names no node here, is the leader's business, and so is what passes: the
-//! leader looks at it again.
+//! Knows: which access list guards which write. Refuses to know: everything else about a write.
+//! What can not be read, or names no node here, is the business of the leader, which looks at what
+//! passes again.
 
 use super::connection::Connection;
 use super::desk::Desk;
