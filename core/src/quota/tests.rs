@@ -247,6 +247,7 @@ fn hard_bytes_judge_each_difference_but_none() {
         Err(-125),
         "shrinking, and still above"
     );
+    assert!(lab.set("/q", b"54321", -1).is_ok(), "as long as before");
     assert!(lab.set("/q", b"1", -1).is_ok());
     // Deletes are always allowed.
     lab.set(Q_LIMITS, b"byteHardLimit=0", -1).unwrap();
