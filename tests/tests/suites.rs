@@ -33,10 +33,8 @@ const KAZOO_MISSING: &[Missing] = &[
     ),
 ];
 
-const ZOOKEEPER_CLIENT_MISSING: &[Missing] = &[
-    ("test_auth_failed", "no SASL"),
-    ("test_update_ensemble", "the members are those of the file"),
-];
+const ZOOKEEPER_CLIENT_MISSING: &[Missing] =
+    &[("test_update_ensemble", "the members are those of the file")];
 
 /// Parts of kazoo's suite that run at the same time, each with servers of its own. Most tests wait.
 const KAZOO_PARTS: &[&[&str]] = &[
