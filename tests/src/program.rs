@@ -31,11 +31,15 @@ pub fn target_dir() -> PathBuf {
         .to_path_buf()
 }
 
-/// The `vivarium` program. Built once per test process by cargo, which answers at once when it is
-/// fresh: an integration test has no other way to get at a program of another package.
+/// The `vivarium` program: the one that `VIVARIUM_TESTS_PROGRAM` names, or else built. Built once
+/// per test process by cargo, which answers at once when it is fresh: an integration test has no
+/// other way to get at a program of another package.
 pub fn vivarium() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("vivarium", "vivarium"))
+    BUILT.get_or_init(|| match std::env::var_os("VIVARIUM_TESTS_PROGRAM") {
+        Some(path) => path.into(),
+        None => build("vivarium", "vivarium"),
+    })
 }
 
 fn build(package: &str, program: &str) -> PathBuf {
