@@ -41,6 +41,14 @@ pub enum Mutant {
     ObserverCounts,
     /// Sessions are expired by the clock of the follower that they are connected to.
     FollowerExpires,
+    /// A leader answers sync at once, without asking whether a quorum still follows.
+    SyncWithoutQuorum,
+    /// A recursive watch hears of the node itself and of its children only.
+    RecursiveWatchShallow,
+    /// Events are sent to connections that may not read the node.
+    EventsUnfiltered,
+    /// The sweeper takes TTL nodes before their time.
+    SweptEarly,
 }
 
 impl Mutant {
@@ -63,6 +71,10 @@ impl Mutant {
         Self::SequenceFromChildCount,
         Self::ObserverCounts,
         Self::FollowerExpires,
+        Self::SyncWithoutQuorum,
+        Self::RecursiveWatchShallow,
+        Self::EventsUnfiltered,
+        Self::SweptEarly,
     ];
 }
 

@@ -11,6 +11,7 @@ use core::time::Duration;
 use crate::config::Rules;
 use crate::database::Database;
 use crate::limits::{SWEEP_NODES_PER_STEP, SWEEP_PAUSE_MIN};
+use crate::mutants::{Mutant, Mutants};
 use crate::prepare::Outstanding;
 use crate::time::{Instant, Now, WallMs};
 use crate::tree::{NodeId, StoredStat};
@@ -28,6 +29,7 @@ pub(crate) struct Sweeper {
     never_used: Duration,
     next_round: Instant,
     round: Option<Round>,
+    mutants: Mutants,
 }
 
 /// A round under way.
@@ -40,7 +42,7 @@ struct Round {
 
 impl Sweeper {
     /// The first round begins after one interval: what a client has just made may still be filled.
-    pub(crate) fn start(rules: &Rules, now: Instant) -> Self {
+    pub(crate) fn start(rules: &Rules, mutants: Mutants, now: Instant) -> Self {
         let interval = rules.container_check_interval.max(SWEEP_PAUSE_MIN);
         let spacing = MINUTE.checked_div(rules.container_max_per_minute);
         let per_step = spacing.map_or(0, |spacing| {
@@ -54,6 +56,7 @@ impl Sweeper {
             never_used: rules.container_never_used,
             next_round: now + interval,
             round: None,
+            mutants,
         }
     }
 
@@ -101,6 +104,8 @@ impl Sweeper {
                 due.push(path);
             }
         }
+        // A round that took longer than the interval is not followed by another at once.
+        self.next_round = self.next_round.max(now.mono + self.pause);
         due
     }
 
@@ -116,7 +121,8 @@ impl Sweeper {
             let never_used_ms = i64::try_from(self.never_used.as_millis()).unwrap_or(i64::MAX);
             return stat.cversion > 0 || (never_used_ms != 0 && age_ms > never_used_ms);
         }
-        stat.ttl_ms().is_some_and(|ttl| ttl != 0 && age_ms > ttl)
+        let is_over = |ttl| age_ms > ttl || self.mutants.has(Mutant::SweptEarly);
+        stat.ttl_ms().is_some_and(|ttl| ttl != 0 && is_over(ttl))
     }
 }
 

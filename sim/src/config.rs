@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use vivarium_core::config::Rules;
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
 
@@ -70,6 +71,7 @@ pub struct RunConfig {
     pub session_timeout_min: Duration,
     pub session_timeout_max: Duration,
     pub snap_count: u32,
+    pub rules: Rules,
     pub mutants: Mutants,
     pub net: NetConfig,
     pub disk: DiskConfig,
@@ -122,6 +124,7 @@ impl RunConfig {
             session_timeout_min: Duration::from_secs(1),
             session_timeout_max: Duration::from_secs(10),
             snap_count: 1_000,
+            rules: Rules::default(),
             mutants: Mutants::NONE,
             net: NetConfig::calm(),
             disk: DiskConfig::calm(),
@@ -156,6 +159,7 @@ impl RunConfig {
             session_timeout_min: self.session_timeout_min,
             session_timeout_max: self.session_timeout_max,
             drift_ppm_max: self.clock.drift_max.unsigned_abs(),
+            rules: self.rules.clone(),
             liveness_bound: Duration::ZERO,
         };
         setup.liveness_bound = faults::liveness_bound(&setup);
@@ -177,6 +181,13 @@ impl fmt::Display for RunConfig {
             self.session_timeout_min,
             self.session_timeout_max,
             self.snap_count
+        )?;
+        writeln!(
+            f,
+            "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}",
+            self.rules.extended_types,
+            self.rules.container_check_interval.as_millis(),
+            self.rules.container_max_per_minute
         )?;
         writeln!(f, "network   {:?}", self.net)?;
         writeln!(f, "disks     {:?}", self.disk)?;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use vivarium_core::config::Rules;
 use vivarium_core::ids::ServerId;
 
 /// Nanoseconds since the start of the run; nobody inside the run can see it.
@@ -87,6 +88,7 @@ pub struct Setup {
     pub session_timeout_max: Duration,
     /// Largest drift of any server's clocks, in parts per million, either way.
     pub drift_ppm_max: u32,
+    pub rules: Rules,
     /// Time after healing within which everything must serve again; see `faults::liveness_bound`.
     pub liveness_bound: Duration,
 }

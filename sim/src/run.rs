@@ -188,8 +188,13 @@ fn quiesce(world: &mut World) -> Option<Violation> {
             return Some(violation);
         }
         let waited = world.now().since(since);
-        if waited >= at_least && world.level() {
+        let level = world.level();
+        let unswept = world.unswept();
+        if waited >= at_least && level && unswept.is_none() {
             return world.finish();
+        }
+        if waited > at_most && level {
+            return unswept;
         }
         if waited > at_most {
             let evidence = format!(

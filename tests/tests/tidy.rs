@@ -60,7 +60,9 @@ const CORE: &[edges::Row] = &[
     ),
     (
         "sweeper",
-        &["time", "limits", "config", "tree", "database", "prepare"],
+        &[
+            "time", "limits", "mutants", "config", "tree", "database", "prepare",
+        ],
     ),
     ("session", &["ids", "time", "wire"]),
     (

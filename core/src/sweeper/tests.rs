@@ -22,7 +22,7 @@ impl Swept {
     fn under(rules: &Rules) -> Self {
         Self {
             lab: Lab::under(rules, Mutants::NONE),
-            sweeper: Sweeper::start(rules, Instant(0)),
+            sweeper: Sweeper::start(rules, Mutants::NONE, Instant(0)),
             // The lab's transactions happen in second 1.
             now: Now {
                 mono: Instant(0),
@@ -218,6 +218,24 @@ fn deletions_are_spaced_evenly() {
 }
 
 #[test]
+fn a_round_longer_than_the_interval_is_followed_by_a_pause() {
+    let mut swept = Swept::under(&Rules {
+        container_max_per_minute: 600,
+        container_check_interval: Duration::from_millis(100),
+        ..rules()
+    });
+    for n in 0..3 {
+        swept.ttl(&alloc::format!("/t{n}"), 1);
+    }
+    swept.pass(60_000);
+    for _ in 0..6 {
+        swept.step();
+        assert!(swept.sweeper.deadline() > Some(swept.now.mono));
+        swept.pass(100);
+    }
+}
+
+#[test]
 fn a_high_rate_takes_several_at_once_and_a_rate_of_nothing_none() {
     let mut swept = Swept::under(&Rules {
         container_max_per_minute: 180_000,
@@ -233,6 +251,7 @@ fn a_high_rate_takes_several_at_once_and_a_rate_of_nothing_none() {
             container_max_per_minute: 0,
             ..rules()
         },
+        Mutants::NONE,
         Instant(0),
     );
     assert_eq!(never.deadline(), None);

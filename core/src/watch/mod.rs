@@ -280,7 +280,7 @@ impl Watches {
             self.paths.release_if_unwatched(slot);
         }
         for &conn in &told {
-            if to.may_read(conn, &change.acl) {
+            if to.may_read(conn, &change.acl) || self.mutants.has(Mutant::EventsUnfiltered) {
                 to.notify(conn, event, &change.path);
             }
         }
@@ -454,6 +454,9 @@ impl Watches {
             };
             if let Some(set) = self.recursive.get(&self.paths, at) {
                 told.extend(set.iter().map(|who| self.watcher(who).conn));
+            }
+            if self.mutants.has(Mutant::RecursiveWatchShallow) {
+                return;
             }
         }
     }

@@ -121,7 +121,7 @@ impl Broadcast {
             proposals: VecDeque::new(),
             outstanding: Outstanding::new(&sh.config.rules, mutants),
             tracker,
-            sweeper: Sweeper::start(&sh.config.rules, sh.now.mono),
+            sweeper: Sweeper::start(&sh.config.rules, sh.config.mutants, sh.now.mono),
             syncs: VecDeque::new(),
             rounds_begun: 0,
             rounds_confirmed: 0,
@@ -286,6 +286,9 @@ impl Broadcast {
                     round,
                     origin,
                 });
+                if self.mutants.has(Mutant::SyncWithoutQuorum) {
+                    self.answer_syncs(sh);
+                }
                 return;
             }
             op::CREATE_SESSION => {
@@ -508,7 +511,8 @@ impl Broadcast {
     fn answer_syncs(&mut self, sh: &mut Shared) {
         while let Some(sync) = self.syncs.front().copied() {
             let is_behind = self.proposals.front().is_some_and(|p| p.zxid <= sync.after);
-            if is_behind || sync.round > self.rounds_confirmed {
+            let waits = is_behind || sync.round > self.rounds_confirmed;
+            if waits && !self.mutants.has(Mutant::SyncWithoutQuorum) {
                 return;
             }
             self.syncs.pop_front();

@@ -15,8 +15,9 @@
 //! is its number. On later ones servers number requests themselves, their id in the high byte,
 //! because clients may count anew. Of several connections to one server it is the newest that was
 //! accepted before the transaction was proposed: a server submits what came on an older connection
-//! before it asks the leader whether the session may come back, both on one stream, so by then the
-//! leader has proposed it (which the checkers see in its log).
+//! before it asks the leader whether the session may come back, both on one stream, and accepts the
+//! new connection only on the answer to its own question, so by then the leader has proposed it
+//! (which the checkers see in its log).
 //!
 //! Two refusals are not predicted, because they depend on what the leader knows and not on the
 //! tree: an expired session (judged by the session's clock elsewhere) and a moved one.
@@ -30,7 +31,7 @@ use vivarium_core::wire::records::{ErrorCode, op};
 use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader};
 
 use super::model::{Draft, Model, Outcome, failed_multi};
-use super::multi;
+use super::{multi, sweep};
 use crate::clients::ops::{Body, Flags, Op, Reply};
 
 pub const RULE: &str = "linearizable-writes";
@@ -171,6 +172,14 @@ impl Linear {
                 let draft = model.draft_open(session, *timeout_ms, zxid);
                 Ok(Verdict {
                     draft,
+                    expired: None,
+                })
+            }
+            (Txn::Delete { .. }, None) if sweep::path(header, txn).is_some() => {
+                let path = sweep::path(header, txn).expect("just looked at");
+                sweep::judge(model, path, zxid, header.time.0)?;
+                Ok(Verdict {
+                    draft: model.draft_sweep(path, zxid),
                     expired: None,
                 })
             }
@@ -363,11 +372,15 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
                 ..
             },
         ) => {
-            let Flags { ephemeral, .. } = *flags;
-            let wanted = if ephemeral {
-                CreateMode::Ephemeral
-            } else {
-                CreateMode::Persistent
+            let wanted = match *flags {
+                Flags {
+                    container: true, ..
+                } => CreateMode::Container,
+                Flags { ttl: Some(ms), .. } => CreateMode::Ttl(ms),
+                Flags {
+                    ephemeral: true, ..
+                } => CreateMode::Ephemeral,
+                _ => CreateMode::Persistent,
             };
             **path == **logged && same(*d, data) && **acl == **a && *mode == wanted
         }

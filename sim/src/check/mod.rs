@@ -17,6 +17,7 @@ pub mod prefix;
 pub mod probe;
 pub mod sequence;
 pub mod session;
+pub mod sweep;
 pub mod view;
 pub mod watches;
 
@@ -290,6 +291,10 @@ impl Checks {
         }
         let judged = ephemerals::judge_close(&self.model, session, &record.txn);
         self.note(ephemerals::RULE, judged);
+        if let Some(path) = sweep::path(&record.header, &record.txn) {
+            let judged = sweep::judge(&self.model, path, zxid, record.header.time.0);
+            self.note(sweep::RULE, judged);
+        }
         let judged = self
             .linear
             .committed(&self.model, &record.header, &record.txn, found);
@@ -306,8 +311,9 @@ impl Checks {
         {
             self.expired(t, session, Some(zxid.epoch()));
         }
-        self.watches.committed(zxid, &verdict.draft.changes);
-        if matches!(record.txn, Txn::CloseSession { .. }) {
+        let closes = matches!(record.txn, Txn::CloseSession { .. });
+        self.watches.committed(zxid, closes, &verdict.draft.changes);
+        if closes {
             self.linear.closed(session);
         }
         self.model.commit(verdict.draft);
@@ -460,6 +466,19 @@ impl Checks {
         }
     }
 
+    /// A znode that should have been swept, when the leader's wall clock shows `wall_ms`.
+    pub fn overdue_sweep(&self, wall_ms: i64) -> Option<Violation> {
+        let patience = 2 * self.setup.rules.container_check_interval;
+        let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+        let (path, node) = sweep::overdue(&self.model, wall_ms, patience_ms)?;
+        let evidence = format!("{path} has not been swept at {wall_ms}: {node:?}");
+        Some(Violation {
+            rule: sweep::RULE_LATE,
+            evidence,
+            liveness: true,
+        })
+    }
+
     // Clients.
 
     /// A client's connection is accepted with a session, new or known. The handshake was sent at
@@ -542,7 +561,7 @@ impl Checks {
         if op.is_write() {
             self.write_replied(session, xid, ticket, reply);
         } else {
-            self.read_replied(client, op, ticket, reply);
+            self.read_replied(client, session, op, ticket, reply);
         }
         let expired = reply.result == Err(ErrorCode::SessionExpired.code());
         if expired && self.model.is_alive(session) {
@@ -567,8 +586,15 @@ impl Checks {
         }
     }
 
-    fn read_replied(&mut self, client: ClientId, op: &Op, ticket: Ticket, reply: &Reply) {
-        let judged = session::judge_read(&self.model, op, reply);
+    fn read_replied(
+        &mut self,
+        client: ClientId,
+        session: SessionId,
+        op: &Op,
+        ticket: Ticket,
+        reply: &Reply,
+    ) {
+        let judged = session::judge_read(&self.model, session, op, reply);
         self.note(session::RULE_READ, judged);
         match op {
             Op::Sync { .. } => {
@@ -578,7 +604,14 @@ impl Checks {
                 let judged = self.watches.set_watches(&self.model, client, op, reply);
                 self.noted(judged);
             }
-            _ => self.watches.read(&self.model, client, op, reply),
+            Op::FindWatch { .. } => {
+                let judged = self.watches.find(client, op, reply);
+                self.noted(judged);
+            }
+            _ => {
+                let judged = self.watches.read(client, op, reply);
+                self.noted(judged);
+            }
         }
     }
 

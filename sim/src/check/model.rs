@@ -30,7 +30,7 @@ pub struct Znode {
     /// Children ever created.
     pub cversion: i32,
     pub aversion: i32,
-    /// The session of an ephemeral, else 0.
+    /// The session of an ephemeral; what tells containers and TTL nodes; else 0.
     pub owner: i64,
     pub num_children: i32,
 }
@@ -50,6 +50,8 @@ pub struct Change {
     pub path: Path,
     pub table: Table,
     pub kind: i32,
+    /// May anybody read the znode that decides who hears of it?
+    pub readable: bool,
 }
 
 /// What a request must have led to.
@@ -80,9 +82,6 @@ struct Slot {
     versions: Vec<(Zxid, Option<Rc<Znode>>)>,
     children: BTreeSet<Path>,
     kids: Vec<(Zxid, Path, bool)>,
-    /// What each table's watches would have been told, by zxid.
-    data_events: Vec<(Zxid, i32)>,
-    child_events: Vec<(Zxid, i32)>,
 }
 
 /// A session in the committed order.
@@ -116,11 +115,25 @@ impl Znode {
                 .wrapping_mul(2)
                 .wrapping_sub(self.num_children),
             aversion: self.aversion,
-            ephemeral_owner: self.owner,
+            ephemeral_owner: if self.is_ephemeral() { self.owner } else { 0 },
             data_length: self.data.as_ref().map_or(0, |d| d.len() as i32),
             num_children: self.num_children,
             pzxid: self.pzxid.0,
         }
+    }
+
+    pub fn is_container(&self) -> bool {
+        self.owner == i64::MIN
+    }
+
+    /// Milliseconds that a TTL node may stay childless and unchanged: the low 40 bits of an owner
+    /// with a high byte of 0xff and two bytes of zeros.
+    pub fn ttl(&self) -> Option<i64> {
+        (self.owner >> 40 == -1 << 16).then_some(self.owner & ((1 << 40) - 1))
+    }
+
+    pub fn is_ephemeral(&self) -> bool {
+        self.owner != 0 && !self.is_container() && self.ttl().is_none()
     }
 
     /// May anybody do this? Simulated clients are nobody in particular.
@@ -170,6 +183,15 @@ fn name_of(path: &str) -> &str {
     path.rfind('/').map_or(path, |at| &path[at + 1..])
 }
 
+fn owner(flags: Flags, session: SessionId) -> i64 {
+    match flags.ttl {
+        _ if flags.container => i64::MIN,
+        Some(ms) => -1 << 56 | ms,
+        None if flags.ephemeral => session.0,
+        None => 0,
+    }
+}
+
 fn open_acl(permissions: i32) -> Rc<[Acl]> {
     Rc::new([Acl::world(permissions)])
 }
@@ -202,11 +224,13 @@ impl Draft {
         }
     }
 
-    fn told(&mut self, path: &str, table: Table, kind: i32) {
+    /// `node`: whose access list decides who hears of it.
+    fn told(&mut self, path: &str, table: Table, kind: i32, node: &Znode) {
         self.changes.push(Change {
             path: path.into(),
             table,
             kind,
+            readable: node.allows(perms::READ),
         });
     }
 
@@ -263,7 +287,7 @@ impl Draft {
             path.clone()
         };
         require(self.get(model, &path).is_none(), ErrorCode::NodeExists)?;
-        require(parent.owner == 0, ErrorCode::NoChildrenForEphemerals)?;
+        require(!parent.is_ephemeral(), ErrorCode::NoChildrenForEphemerals)?;
         parent.cversion += 1;
         parent.num_children += 1;
         parent.pzxid = self.zxid;
@@ -278,15 +302,15 @@ impl Draft {
             version: 0,
             cversion: 0,
             aversion: 0,
-            owner: if flags.ephemeral { session.0 } else { 0 },
+            owner: owner(flags, session),
             num_children: 0,
         };
         let stat = node.stat();
+        self.kids.push((above.into(), name_of(&path).into(), true));
+        self.told(&path, Table::Data, event::CREATED, &node);
+        self.told(above, Table::Child, event::CHILDREN_CHANGED, &parent);
         self.put(&path, Some(node));
         self.put(above, Some(parent));
-        self.kids.push((above.into(), name_of(&path).into(), true));
-        self.told(&path, Table::Data, event::CREATED);
-        self.told(above, Table::Child, event::CHILDREN_CHANGED);
         Ok(Outcome::Created { path, stat })
     }
 
@@ -304,16 +328,18 @@ impl Draft {
     /// Without any question.
     fn remove(&mut self, model: &Model, path: &str) {
         let above = parent_of(path).unwrap_or("/");
+        if let Some(node) = self.get(model, path).cloned() {
+            self.told(path, Table::Data, event::DELETED, &node);
+            self.told(path, Table::Child, event::DELETED, &node);
+        }
         if let Some(mut parent) = self.get(model, above).cloned() {
             parent.num_children -= 1;
             parent.pzxid = self.zxid;
+            self.told(above, Table::Child, event::CHILDREN_CHANGED, &parent);
             self.put(above, Some(parent));
         }
         self.put(path, None);
         self.kids.push((above.into(), name_of(path).into(), false));
-        self.told(path, Table::Data, event::DELETED);
-        self.told(path, Table::Child, event::DELETED);
-        self.told(above, Table::Child, event::CHILDREN_CHANGED);
     }
 
     fn set_data(
@@ -331,8 +357,8 @@ impl Draft {
         node.mzxid = self.zxid;
         node.mtime = self.time;
         let stat = node.stat();
+        self.told(path, Table::Data, event::DATA_CHANGED, &node);
         self.put(path, Some(node));
-        self.told(path, Table::Data, event::DATA_CHANGED);
         Ok(Outcome::Stat(stat))
     }
 
@@ -533,16 +559,16 @@ impl Model {
         self.children_at(path, zxid).iter().map(|n| &**n).eq(sorted)
     }
 
-    /// The first event after `since` for a watch in this table.
-    pub fn first_event(&self, path: &str, table: Table, since: Zxid) -> Option<(Zxid, i32)> {
-        let slot = self.slots.get(path)?;
-        let events = match table {
-            Table::Data => &slot.data_events,
-            Table::Child => &slot.child_events,
+    /// Paths of the znodes below `path` right after `zxid`, with their znodes.
+    pub fn below(&self, path: &str, zxid: Zxid) -> impl Iterator<Item = (&str, &Znode)> {
+        let prefix = if path == "/" {
+            String::from("/")
+        } else {
+            format!("{path}/")
         };
-        events
-            .get(events.partition_point(|(z, _)| *z <= since))
-            .copied()
+        let paths = self.slots.keys().map(|p| &**p);
+        let below = paths.filter(move |p| p.starts_with(&*prefix) && p.len() > prefix.len());
+        below.filter_map(move |p| Some((p, self.at(p, zxid)?)))
     }
 
     /// What a client's write does as the transaction `zxid`, which comes next.
@@ -578,6 +604,13 @@ impl Model {
         draft
     }
 
+    /// A container or TTL node is swept. The caller has judged whether it may be.
+    pub fn draft_sweep(&self, path: &str, zxid: Zxid) -> Draft {
+        let mut draft = Draft::new(zxid, 0);
+        draft.remove(self, path);
+        draft
+    }
+
     /// Makes a transaction part of the model.
     pub fn commit(&mut self, draft: Draft) {
         let zxid = draft.zxid;
@@ -594,13 +627,6 @@ impl Model {
                 slot.children.remove(&name)
             };
             slot.kids.push((zxid, name, added));
-        }
-        for change in draft.changes {
-            let slot = self.slots.entry(change.path).or_default();
-            match change.table {
-                Table::Data => slot.data_events.push((zxid, change.kind)),
-                Table::Child => slot.child_events.push((zxid, change.kind)),
-            }
         }
         match draft.session {
             Some((id, Some(timeout_ms))) => {

@@ -41,7 +41,7 @@ impl Sessions {
 }
 
 /// Is the reply to this read what the model says at its zxid?
-pub fn judge_read(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
+pub fn judge_read(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Result<(), String> {
     let zxid = reply.zxid;
     if zxid > model.last() && zxid.counter() != 0 {
         return Err(format!(
@@ -53,7 +53,7 @@ pub fn judge_read(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
         return Ok(());
     }
     let Some(code) = refusal(model, op, zxid) else {
-        return judge_body(model, op, reply);
+        return judge_body(model, session, op, reply);
     };
     if reply.result == Err(code.code()) {
         return Ok(());
@@ -66,9 +66,10 @@ pub fn judge_read(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
 
 fn refusal(model: &Model, op: &Op, zxid: Zxid) -> Option<ErrorCode> {
     let (path, needed) = match op {
-        Op::Exists { path, .. } | Op::GetData { path, .. } | Op::GetChildren { path, .. } => {
-            (path, perms::READ)
-        }
+        Op::Exists { path, .. }
+        | Op::GetData { path, .. }
+        | Op::GetChildren { path, .. }
+        | Op::CountBelow { path } => (path, perms::READ),
         Op::GetAcl { path } => (path, perms::READ | perms::ADMIN),
         _ => return None,
     };
@@ -79,7 +80,7 @@ fn refusal(model: &Model, op: &Op, zxid: Zxid) -> Option<ErrorCode> {
     }
 }
 
-fn judge_body(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
+fn judge_body(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Result<(), String> {
     let node = |path: &str| model.at(path, reply.zxid);
     let good = match (op, &reply.result) {
         (Op::Exists { path, .. }, Ok(Body::Stat(stat))) => {
@@ -96,7 +97,20 @@ fn judge_body(model: &Model, op: &Op, reply: &Reply) -> Result<(), String> {
             node(path).is_some_and(|n| n.stat() == *stat && *n.acl == **acl)
         }
         (Op::Sync { path }, Ok(Body::Synced { path: p })) => **path == **p,
-        (Op::Ping | Op::SetWatches { .. }, Ok(Body::Empty)) => true,
+        (Op::CountBelow { path }, Ok(Body::Count(count))) => {
+            i32::try_from(model.below(path, reply.zxid).count()) == Ok(*count)
+        }
+        (Op::Ephemerals { path }, Ok(Body::Paths(paths))) => {
+            let mut got: Vec<&str> = paths.iter().map(|p| &**p).collect();
+            got.sort_unstable();
+            let owned = model.below("/", reply.zxid).filter(|(p, n)| {
+                n.is_ephemeral() && n.owner == session.0 && p.starts_with(&**path)
+            });
+            owned.map(|(p, _)| p).eq(got)
+        }
+        (Op::Ping | Op::SetWatches { .. } | Op::AddWatch { .. }, Ok(Body::Empty)) => true,
+        // Judged with the watches.
+        (Op::FindWatch { .. }, _) => true,
         _ => false,
     };
     if good {
@@ -160,12 +174,12 @@ mod tests {
         };
         let stat = |zxid| m.at("/a", Zxid(zxid)).unwrap().stat();
         let data = |stat| Ok(Body::Data { data: None, stat });
-        assert!(judge_read(&m, &get, &reply(1, Err(-101))).is_ok());
-        assert!(judge_read(&m, &get, &reply(2, data(stat(2)))).is_ok());
-        assert!(judge_read(&m, &get, &reply(3, data(stat(3)))).is_ok());
-        assert!(judge_read(&m, &get, &reply(3, data(stat(2)))).is_err());
-        assert!(judge_read(&m, &get, &reply(2, Err(-101))).is_err());
-        assert!(judge_read(&m, &get, &reply(9, data(stat(3)))).is_err());
+        assert!(judge_read(&m, S, &get, &reply(1, Err(-101))).is_ok());
+        assert!(judge_read(&m, S, &get, &reply(2, data(stat(2)))).is_ok());
+        assert!(judge_read(&m, S, &get, &reply(3, data(stat(3)))).is_ok());
+        assert!(judge_read(&m, S, &get, &reply(3, data(stat(2)))).is_err());
+        assert!(judge_read(&m, S, &get, &reply(2, Err(-101))).is_err());
+        assert!(judge_read(&m, S, &get, &reply(9, data(stat(3)))).is_err());
     }
 
     #[test]
@@ -180,10 +194,10 @@ mod tests {
             let names = n.iter().map(|s| (*s).to_owned()).collect();
             Ok(Body::Children { names, stat: None })
         };
-        assert!(judge_read(&m, &get, &reply(2, names(&[]))).is_ok());
-        assert!(judge_read(&m, &get, &reply(3, names(&["b"]))).is_ok());
-        assert!(judge_read(&m, &get, &reply(2, names(&["b"]))).is_err());
-        assert!(judge_read(&m, &get, &reply(3, names(&[]))).is_err());
-        assert!(judge_read(&m, &get, &reply(3, names(&["b", "b"]))).is_err());
+        assert!(judge_read(&m, S, &get, &reply(2, names(&[]))).is_ok());
+        assert!(judge_read(&m, S, &get, &reply(3, names(&["b"]))).is_ok());
+        assert!(judge_read(&m, S, &get, &reply(2, names(&["b"]))).is_err());
+        assert!(judge_read(&m, S, &get, &reply(3, names(&[]))).is_err());
+        assert!(judge_read(&m, S, &get, &reply(3, names(&["b", "b"]))).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use vivarium_core::config::Rules;
 use vivarium_core::ids::Epoch;
 use vivarium_core::node::RoleName;
 use vivarium_core::time::WallMs;
@@ -25,6 +26,7 @@ pub(crate) fn setup(voters: i64) -> Setup {
         session_timeout_min: Duration::from_millis(200),
         session_timeout_max: Duration::from_secs(2),
         drift_ppm_max: 1_000,
+        rules: Rules::default(),
         liveness_bound: Duration::from_secs(10),
     }
 }
@@ -51,6 +53,7 @@ pub(crate) fn create_op(path: &str, ephemeral: bool, sequential: bool) -> Op {
         flags: Flags {
             ephemeral,
             sequential,
+            ..Flags::PLAIN
         },
         with_stat: false,
     }

@@ -1,201 +1,304 @@
-//! Rule `watch-once`: every event answers a watch that is set, tells the first change after it was
-//! set, and removes it. Rule `watch-order`: the event comes before any reply that shows the change,
-//! and events come in zxid order (ZooKeeper programmer's guide: one-time triggers; a client sees
-//! the watch event before the new state). Rule `watch-catch-up`: setWatches after a reconnect tells
-//! at once what was missed and sets the rest.
+//! Rule `watch-told`: a connection hears of exactly the changes that its watches wait for, each in
+//! one event, with the zxid and in the order of the history. Rule `watch-order`: an event comes
+//! before any reply that shows the change (ZooKeeper programmer's guide: a client sees the watch
+//! event before the new state). Rule `watch-catch-up`: setWatches after a reconnect tells at once
+//! what was missed and sets the rest. Rule `watch-found`: checkWatches and removeWatches find what
+//! is set, and nothing else.
 //!
-//! A watch is set by a read at the zxid of its reply, on that connection, and is gone with the
-//! connection. The first change after that zxid follows from the canonical history; the watch is
-//! due with it. A reply at or after a due watch's zxid breaks the promise; so does an event that
-//! no due watch explains. Sound: the server applies a transaction, queues its events and only then
-//! answers anything with that zxid on the connection, in one FIFO stream. No event is demanded by
-//! a deadline: pings carry zxids, so a lost event shows with the next reply. Simulated clients
-//! never take away READ, so no event is filtered.
+//! Each connection is followed by a list of its watches and by how far in the history it has been
+//! told. A reply at a zxid means that everything up to there has been told; an event of a zxid,
+//! everything before it. The events that are due in between follow from the history, change by
+//! change: who watches the node itself, who watches above it for good, who watches its children.
+//! Whoever may not read the node hears nothing, and loses a one-shot watch all the same. Nothing is
+//! demanded by a deadline: pings carry zxids, so a lost event shows with the next reply.
+//!
+//! Sound: a server applies a transaction, queues its events, and only then answers anything with
+//! that zxid on the connection, in one stream; a read sets its watch at the zxid of its reply. The
+//! znodes that a closed session leaves go in no order that anybody promises.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use vivarium_core::ids::Zxid;
+use vivarium_core::wire::records::ErrorCode;
 
-use super::model::{Change, Model, Table};
+use super::model::{Change, Model, Table, parent_of};
 use super::prefix::Broken;
-use crate::clients::ops::{Op, Path, Reply, WatchEvent, event};
+use crate::clients::ops::{Body, Op, Path, Reply, WatchEvent, event, watcher};
 use crate::observe::ClientId;
 
-pub const RULE: &str = "watch-once";
+pub const RULE: &str = "watch-told";
 pub const RULE_ORDER: &str = "watch-order";
 pub const RULE_CATCH_UP: &str = "watch-catch-up";
+pub const RULE_FOUND: &str = "watch-found";
 
-#[derive(Clone, Debug)]
+/// What a watch waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    /// Once: getData and exists.
+    Data,
+    /// Once: getChildren.
+    Child,
+    Persistent,
+    Recursive,
+}
+
+/// An event that is due.
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Due {
     zxid: Zxid,
     kind: i32,
-    table: Table,
     path: Path,
 }
 
-/// The watches of one connection.
-#[derive(Clone, Default, Debug)]
+/// One connection.
+#[derive(Clone, Debug)]
 struct Connection {
-    /// Set and not told; true if the change has been committed.
-    set: BTreeMap<(Table, Path), bool>,
-    /// By zxid.
+    set: BTreeSet<(Path, Kind)>,
+    /// All up to here has been made due.
+    at: Zxid,
     due: VecDeque<Due>,
     /// Events made by setWatches, until its reply.
     caught_up: Vec<(i32, String)>,
-    newest: Zxid,
+}
+
+/// The changes of one transaction, in order.
+#[derive(Clone, Debug)]
+struct Step {
+    zxid: Zxid,
+    /// The order of what it deletes is nobody's promise.
+    unordered: bool,
+    changes: Vec<Change>,
 }
 
 #[derive(Clone, Default, Debug)]
 pub struct Watches {
     connections: BTreeMap<ClientId, Connection>,
-    /// Who waits for a change of a path.
-    waiting: BTreeMap<Path, Vec<(ClientId, Table)>>,
+    history: Vec<Step>,
+}
+
+impl Connection {
+    fn new() -> Self {
+        Self {
+            set: BTreeSet::new(),
+            at: Zxid::ZERO,
+            due: VecDeque::new(),
+            caught_up: Vec::new(),
+        }
+    }
+
+    fn has(&self, path: &Path, kind: Kind) -> bool {
+        self.set.contains(&(path.clone(), kind))
+    }
+
+    fn takes(&mut self, path: &Path, kind: Kind) -> bool {
+        self.set.remove(&(path.clone(), kind))
+    }
+
+    /// Makes everything up to `zxid` due.
+    fn advance(&mut self, history: &[Step], zxid: Zxid) {
+        if zxid <= self.at {
+            return;
+        }
+        let from = history.partition_point(|step| step.zxid <= self.at);
+        for step in &history[from..] {
+            if step.zxid > zxid {
+                break;
+            }
+            if self.set.is_empty() {
+                break;
+            }
+            for change in &step.changes {
+                self.changed(step.zxid, change);
+            }
+        }
+        self.at = zxid;
+    }
+
+    fn changed(&mut self, zxid: Zxid, change: &Change) {
+        let path = &change.path;
+        let waits = match change.table {
+            Table::Data => {
+                let once = self.takes(path, Kind::Data);
+                once || self.has(path, Kind::Persistent) || self.is_below_recursive(path)
+            }
+            Table::Child => {
+                let once = self.takes(path, Kind::Child);
+                once || self.has(path, Kind::Persistent)
+            }
+        };
+        let due = Due {
+            zxid,
+            kind: change.kind,
+            path: path.clone(),
+        };
+        // A deletion looks at both tables and is told once.
+        let told = change.kind == event::DELETED
+            && change.table == Table::Child
+            && self.due.back() == Some(&due);
+        if waits && change.readable && !told {
+            self.due.push_back(due);
+        }
+    }
+
+    fn is_below_recursive(&self, path: &Path) -> bool {
+        let mut at: &str = path;
+        loop {
+            if self.has(&at.into(), Kind::Recursive) {
+                return true;
+            }
+            match parent_of(at) {
+                Some(above) => at = above,
+                None => return false,
+            }
+        }
+    }
 }
 
 impl Watches {
     /// The client's connection is gone, and its watches with it.
     pub fn disconnected(&mut self, client: ClientId) {
-        let Some(old) = self.connections.remove(&client) else {
-            return;
-        };
-        for (_, path) in old.set.keys() {
-            if let Some(list) = self.waiting.get_mut(path) {
-                list.retain(|(c, _)| *c != client);
-            }
-        }
+        self.connections.remove(&client);
     }
 
     /// A transaction's changes, when it becomes part of the canonical history.
-    pub fn committed(&mut self, zxid: Zxid, changes: &[Change]) {
-        for change in changes {
-            let Some(list) = self.waiting.get_mut(&change.path) else {
-                continue;
-            };
-            list.retain(|(client, table)| {
-                if *table != change.table {
-                    return true;
-                }
-                if let Some(conn) = self.connections.get_mut(client) {
-                    conn.set.insert((*table, change.path.clone()), true);
-                    let path = change.path.clone();
-                    conn.due.push_back(Due {
-                        zxid,
-                        kind: change.kind,
-                        table: *table,
-                        path,
-                    });
-                }
-                false
+    pub fn committed(&mut self, zxid: Zxid, unordered: bool, changes: &[Change]) {
+        if !changes.is_empty() {
+            let changes = changes.to_vec();
+            self.history.push(Step {
+                zxid,
+                unordered,
+                changes,
             });
         }
     }
 
     /// Any reply, before what it sets.
     pub fn replied(&mut self, client: ClientId, zxid: Zxid) -> Result<(), Broken> {
-        let Some(conn) = self.connections.get(&client) else {
+        let Some(conn) = self.connections.get_mut(&client) else {
             return Ok(());
         };
+        conn.advance(&self.history, zxid);
         match conn.due.front() {
             Some(due) if due.zxid <= zxid => {
-                let Due {
-                    zxid: changed,
-                    kind,
-                    path,
-                    ..
-                } = due;
-                let what = format!(
-                    "{client} gets a reply at {zxid} before event {kind} on {path} of {changed}"
-                );
+                let what = format!("{client} gets a reply at {zxid} before {due:?}");
                 Err((RULE_ORDER, what))
             }
             _ => Ok(()),
         }
     }
 
-    /// A good reply to a read: sets its watch.
-    pub fn read(&mut self, model: &Model, client: ClientId, op: &Op, reply: &Reply) {
-        let missing = reply.result == Err(vivarium_core::wire::records::ErrorCode::NoNode.code());
-        let (table, path) = match op {
-            Op::Exists { path, watch: true } if reply.result.is_ok() || missing => {
-                (Table::Data, path)
-            }
-            Op::GetData { path, watch: true } if reply.result.is_ok() => (Table::Data, path),
+    /// A good reply to a read or to addWatch: sets its watch.
+    pub fn read(&mut self, client: ClientId, op: &Op, reply: &Reply) -> Result<(), Broken> {
+        let missing = reply.result == Err(ErrorCode::NoNode.code());
+        let good = reply.result.is_ok();
+        let (kind, path) = match op {
+            Op::Exists { path, watch: true } if good || missing => (Kind::Data, path),
+            Op::GetData { path, watch: true } if good => (Kind::Data, path),
             Op::GetChildren {
                 path, watch: true, ..
-            } if reply.result.is_ok() => (Table::Child, path),
-            _ => return,
+            } if good => (Kind::Child, path),
+            Op::AddWatch {
+                path,
+                recursive: false,
+            } if good => (Kind::Persistent, path),
+            Op::AddWatch {
+                path,
+                recursive: true,
+            } if good => (Kind::Recursive, path),
+            _ => return Ok(()),
         };
-        self.set(model, client, table, path, reply.zxid);
+        self.set(client, kind, path, reply.zxid)
     }
 
-    fn set(&mut self, model: &Model, client: ClientId, table: Table, path: &Path, zxid: Zxid) {
-        let conn = self.connections.entry(client).or_default();
-        let key = (table, path.clone());
-        if conn.set.contains_key(&key) {
-            return;
+    fn set(&mut self, client: ClientId, kind: Kind, path: &Path, at: Zxid) -> Result<(), Broken> {
+        let conn = self
+            .connections
+            .entry(client)
+            .or_insert_with(Connection::new);
+        if conn.set.is_empty() && conn.due.is_empty() {
+            conn.at = conn.at.max(at);
         }
-        match model.first_event(path, table, zxid) {
-            Some((zxid, kind)) => {
-                conn.set.insert(key, true);
-                let at = conn.due.partition_point(|d| d.zxid <= zxid);
-                conn.due.insert(
-                    at,
-                    Due {
-                        zxid,
-                        kind,
-                        table,
-                        path: path.clone(),
-                    },
-                );
-            }
-            None => {
-                conn.set.insert(key, false);
-                self.waiting
-                    .entry(path.clone())
-                    .or_default()
-                    .push((client, table));
-            }
+        if at < conn.at {
+            let told = conn.at;
+            let what = format!("{client} sets a watch at {at} after it was told of {told}");
+            return Err((RULE_ORDER, what));
         }
+        conn.set.insert((path.clone(), kind));
+        Ok(())
     }
 
     /// An event arrives.
     pub fn event(&mut self, client: ClientId, got: &WatchEvent) -> Result<(), Broken> {
-        let conn = self.connections.entry(client).or_default();
+        let conn = self
+            .connections
+            .entry(client)
+            .or_insert_with(Connection::new);
         if got.zxid == Zxid(-1) {
             conn.caught_up.push((got.kind, got.path.clone()));
             return Ok(());
         }
-        let WatchEvent { zxid, kind, path } = got;
-        if *zxid < conn.newest {
-            let newest = conn.newest;
-            let what = format!("{client} gets event {kind} on {path} of {zxid} after {newest}");
-            return Err((RULE_ORDER, what));
-        }
-        conn.newest = *zxid;
-        if let Some(first) = conn.due.front().filter(|d| d.zxid < *zxid) {
-            let what = format!(
-                "{client} gets event {kind} on {path} of {zxid} before that on {} of {}",
-                first.path, first.zxid
-            );
-            return Err((RULE_ORDER, what));
-        }
-        let mut explained = false;
-        let set = &mut conn.set;
-        conn.due.retain(|due| {
-            let same = due.zxid == *zxid && due.kind == *kind && *due.path == **path;
-            // One deletion answers both tables with one event; else one event, one watch.
-            let takes = same && (!explained || *kind == event::DELETED);
-            if takes {
-                set.remove(&(due.table, due.path.clone()));
-                explained = true;
+        conn.advance(&self.history, got.zxid);
+        let wanted = Due {
+            zxid: got.zxid,
+            kind: got.kind,
+            path: got.path.as_str().into(),
+        };
+        let at = self.history.partition_point(|step| step.zxid < got.zxid);
+        let unordered = self
+            .history
+            .get(at)
+            .is_some_and(|step| step.zxid == got.zxid && step.unordered);
+        let found = conn.due.iter().position(|due| *due == wanted);
+        match (found, conn.due.front()) {
+            (Some(0), _) => {}
+            (Some(_), Some(front)) if unordered && front.zxid == got.zxid => {}
+            (Some(_), Some(front)) => {
+                let what = format!("{client} is told {wanted:?} before {front:?}");
+                return Err((RULE_ORDER, what));
             }
-            !takes
-        });
-        if explained {
-            return Ok(());
+            (None, _) | (Some(_), None) => {
+                let set = &conn.set;
+                let what = format!("{client} is told {wanted:?}; it waits for {set:?}");
+                return Err((RULE, what));
+            }
         }
-        let what = format!("{client} gets event {kind} on {path} of {zxid}; no watch explains it");
-        Err((RULE, what))
+        conn.due.remove(found.expect("it was found"));
+        Ok(())
+    }
+
+    /// The reply to checkWatches or removeWatches.
+    pub fn find(&mut self, client: ClientId, op: &Op, reply: &Reply) -> Result<(), Broken> {
+        let Op::FindWatch { path, kind, remove } = op else {
+            return Ok(());
+        };
+        let conn = self
+            .connections
+            .entry(client)
+            .or_insert_with(Connection::new);
+        let kinds: &[Kind] = match *kind {
+            watcher::CHILD => &[Kind::Child],
+            watcher::DATA => &[Kind::Data],
+            watcher::PERSISTENT => &[Kind::Persistent],
+            watcher::RECURSIVE => &[Kind::Recursive],
+            _ => &[Kind::Data, Kind::Child, Kind::Persistent, Kind::Recursive],
+        };
+        let found = kinds.iter().any(|kind| conn.has(path, *kind));
+        let wanted = match found {
+            true => Ok(Body::Empty),
+            false => Err(ErrorCode::NoWatcher.code()),
+        };
+        if reply.result != wanted {
+            let set = &conn.set;
+            let result = &reply.result;
+            let what = format!("{client}: {op:?} is answered {result:?}; set are {set:?}");
+            return Err((RULE_FOUND, what));
+        }
+        if *remove {
+            for kind in kinds {
+                conn.takes(path, *kind);
+            }
+        }
+        Ok(())
     }
 
     /// The reply to setWatches.
@@ -211,30 +314,35 @@ impl Watches {
             data,
             exist,
             child,
+            persistent,
+            recursive,
         } = op
         else {
             return Ok(());
         };
         let zxid = reply.zxid;
-        let conn = self.connections.entry(client).or_default();
+        let conn = self
+            .connections
+            .entry(client)
+            .or_insert_with(Connection::new);
         let mut got = std::mem::take(&mut conn.caught_up);
         if reply.result.is_err() {
             return Ok(());
         }
         let mut told: Vec<(i32, String)> = Vec::new();
-        let mut keep: Vec<(Table, &Path)> = Vec::new();
+        let mut keep: Vec<(Kind, &Path)> = Vec::new();
         for path in data {
             match model.at(path, zxid) {
                 None => told.push((event::DELETED, path.to_string())),
                 Some(n) if n.mzxid > *relative => {
                     told.push((event::DATA_CHANGED, path.to_string()));
                 }
-                Some(_) => keep.push((Table::Data, path)),
+                Some(_) => keep.push((Kind::Data, path)),
             }
         }
         for path in exist {
             match model.at(path, zxid) {
-                None => keep.push((Table::Data, path)),
+                None => keep.push((Kind::Data, path)),
                 Some(_) => told.push((event::CREATED, path.to_string())),
             }
         }
@@ -244,191 +352,22 @@ impl Watches {
                 Some(n) if n.pzxid > *relative => {
                     told.push((event::CHILDREN_CHANGED, path.to_string()));
                 }
-                Some(_) => keep.push((Table::Child, path)),
+                Some(_) => keep.push((Kind::Child, path)),
             }
         }
+        keep.extend(persistent.iter().map(|path| (Kind::Persistent, path)));
+        keep.extend(recursive.iter().map(|path| (Kind::Recursive, path)));
         got.sort_unstable();
         told.sort_unstable();
         if got != told {
             let what = format!("{client}: {op:?} at {zxid} tells {got:?} instead of {told:?}");
             return Err((RULE_CATCH_UP, what));
         }
-        for (table, path) in keep {
-            self.set(model, client, table, path, zxid);
-        }
-        Ok(())
+        keep.into_iter()
+            .try_for_each(|(kind, path)| self.set(client, kind, path, zxid))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::tests::create_op;
-    use crate::clients::ops::Body;
-    use vivarium_core::ids::SessionId;
-
-    const C: ClientId = ClientId(1);
-    const S: SessionId = SessionId(7);
-
-    struct World {
-        model: Model,
-        watches: Watches,
-        next: i64,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let mut model = Model::new();
-            let draft = model.draft_open(S, 100, Zxid(1));
-            model.commit(draft);
-            Self {
-                model,
-                watches: Watches::default(),
-                next: 1,
-            }
-        }
-
-        fn run(&mut self, op: &Op) {
-            self.next += 1;
-            let (_, draft) = self.model.draft(S, op, Zxid(self.next), 0);
-            self.watches.committed(Zxid(self.next), &draft.changes);
-            self.model.commit(draft);
-        }
-
-        fn read(&mut self, op: &Op, zxid: i64, found: bool) {
-            let result = if found { Ok(Body::Empty) } else { Err(-101) };
-            self.watches.read(
-                &self.model,
-                C,
-                op,
-                &Reply {
-                    zxid: Zxid(zxid),
-                    result,
-                },
-            );
-        }
-
-        fn event(&mut self, zxid: i64, kind: i32, path: &str) -> Result<(), Broken> {
-            self.watches.event(
-                C,
-                &WatchEvent {
-                    zxid: Zxid(zxid),
-                    kind,
-                    path: path.into(),
-                },
-            )
-        }
-    }
-
-    fn exists(path: &str) -> Op {
-        Op::Exists {
-            path: path.into(),
-            watch: true,
-        }
-    }
-
-    fn children(path: &str) -> Op {
-        Op::GetChildren {
-            path: path.into(),
-            watch: true,
-            with_stat: false,
-        }
-    }
-
-    fn delete(path: &str) -> Op {
-        Op::Delete {
-            path: path.into(),
-            version: -1,
-        }
-    }
-
-    #[test]
-    fn event_then_reply_passes_once() {
-        let mut w = World::new();
-        w.read(&exists("/a"), 1, false);
-        w.run(&create_op("/a", false, false));
-        assert!(w.watches.replied(C, Zxid(1)).is_ok());
-        w.event(2, event::CREATED, "/a").unwrap();
-        assert!(w.watches.replied(C, Zxid(2)).is_ok());
-        assert_eq!(w.event(2, event::CREATED, "/a").unwrap_err().0, RULE);
-    }
-
-    #[test]
-    fn a_reply_that_overtakes_the_event_fires() {
-        let mut w = World::new();
-        w.read(&exists("/a"), 1, false);
-        w.run(&create_op("/a", false, false));
-        assert_eq!(w.watches.replied(C, Zxid(2)).unwrap_err().0, RULE_ORDER);
-    }
-
-    #[test]
-    fn a_watch_set_in_the_past_is_due_at_once() {
-        let mut w = World::new();
-        w.run(&create_op("/a", false, false));
-        w.run(&create_op("/a/b", false, false));
-        w.read(&children("/a"), 2, true);
-        assert!(w.watches.replied(C, Zxid(2)).is_ok());
-        assert!(w.watches.replied(C, Zxid(3)).is_err());
-        w.event(3, event::CHILDREN_CHANGED, "/a").unwrap();
-    }
-
-    #[test]
-    fn one_deletion_answers_both_tables() {
-        let mut w = World::new();
-        w.run(&create_op("/a", false, false));
-        w.read(&exists("/a"), 2, true);
-        w.read(&children("/a"), 2, true);
-        w.run(&delete("/a"));
-        w.event(3, event::DELETED, "/a").unwrap();
-        assert!(w.watches.replied(C, Zxid(3)).is_ok());
-        assert_eq!(w.event(3, event::DELETED, "/a").unwrap_err().0, RULE);
-    }
-
-    #[test]
-    fn wrong_events_fire() {
-        let mut w = World::new();
-        w.run(&create_op("/a", false, false));
-        w.read(&exists("/a"), 2, true);
-        w.read(&children("/"), 2, true);
-        w.run(&create_op("/b", false, false));
-        w.run(&delete("/a"));
-        assert_eq!(w.event(4, event::DELETED, "/a").unwrap_err().0, RULE_ORDER);
-        let mut w = World::new();
-        w.read(&exists("/a"), 1, false);
-        w.run(&create_op("/a", false, false));
-        assert_eq!(w.event(2, event::DATA_CHANGED, "/a").unwrap_err().0, RULE);
-        let mut w = World::new();
-        w.read(&exists("/a"), 1, false);
-        w.watches.disconnected(C);
-        w.run(&create_op("/a", false, false));
-        assert_eq!(w.event(2, event::CREATED, "/a").unwrap_err().0, RULE);
-    }
-
-    #[test]
-    fn catching_up_tells_what_was_missed_and_sets_the_rest() {
-        let mut w = World::new();
-        for path in ["/a", "/b"] {
-            w.run(&create_op(path, false, false)); // 2 and 3
-        }
-        let set = Op::SetWatches {
-            relative: Zxid(2),
-            data: vec!["/a".into(), "/b".into()],
-            exist: vec!["/c".into()],
-            child: vec!["/gone".into()],
-        };
-        let reply = Reply {
-            zxid: Zxid(3),
-            result: Ok(Body::Empty),
-        };
-        w.event(-1, event::DELETED, "/gone").unwrap();
-        w.event(-1, event::DATA_CHANGED, "/b").unwrap();
-        w.watches.set_watches(&w.model, C, &set, &reply).unwrap();
-        w.run(&create_op("/c", false, false));
-        w.event(4, event::CREATED, "/c").unwrap();
-        let broken = w
-            .watches
-            .set_watches(&w.model, C, &set, &reply)
-            .unwrap_err();
-        assert_eq!(broken.0, RULE_CATCH_UP);
-    }
-}
+#[path = "watches_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ pub mod plan;
 pub mod recipes;
 pub mod workload;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use vivarium_core::wire::jute::Reader;
 use vivarium_core::wire::records::ErrorCode;
 
 use self::ops::{
-    Frames, Op, Path, Reply, ReplyHeader, XID_EVENT, XID_PING, XID_SET_WATCHES, event,
+    Frames, Op, Path, Reply, ReplyHeader, XID_EVENT, XID_PING, XID_SET_WATCHES, event, watcher,
 };
 pub use self::plan::{ClientPlan, Errand};
 pub use self::recipes::Standing;
@@ -92,6 +92,8 @@ pub struct Client {
     frames: Frames,
     /// Set and not told yet; true if it was set on a missing znode.
     watched: BTreeMap<(Table, Path), bool>,
+    /// Set until they are removed; true for recursive ones.
+    lasting: BTreeSet<(Path, bool)>,
     last_sent: SimTime,
     last_heard: SimTime,
     next_act: SimTime,
@@ -122,6 +124,7 @@ impl Client {
             pending: VecDeque::new(),
             frames: Frames::default(),
             watched: BTreeMap::new(),
+            lasting: BTreeSet::new(),
             last_sent: start,
             last_heard: start,
             next_act: start,
@@ -284,6 +287,7 @@ impl Client {
         self.session = None;
         self.seen = Zxid::ZERO;
         self.watched.clear();
+        self.lasting.clear();
         match &mut self.program {
             Program::Mixed(_) => {}
             Program::Lock(lock) => lock.lost_session(),
@@ -394,7 +398,7 @@ impl Client {
     }
 
     fn watch_again(&mut self, now: SimTime, out: &mut Vec<ClientAction>, checks: &mut Checks) {
-        if self.watched.is_empty() {
+        if self.watched.is_empty() && self.lasting.is_empty() {
             return;
         }
         let (mut data, mut exist, mut child) = (Vec::new(), Vec::new(), Vec::new());
@@ -412,10 +416,17 @@ impl Client {
                 data,
                 exist,
                 child,
+                persistent: self.lasting_paths(false),
+                recursive: self.lasting_paths(true),
             },
             out,
             checks,
         );
+    }
+
+    fn lasting_paths(&self, recursive: bool) -> Vec<Path> {
+        let wanted = self.lasting.iter().filter(|(_, r)| *r == recursive);
+        wanted.map(|(path, _)| path.clone()).collect()
     }
 
     fn send(&mut self, now: SimTime, op: Op, out: &mut Vec<ClientAction>, checks: &mut Checks) {
@@ -629,6 +640,17 @@ impl Client {
 
     fn set_watch(&mut self, op: &Op, reply: &Reply) {
         let missing = reply.result == Err(ErrorCode::NoNode.code());
+        match op {
+            Op::AddWatch { path, recursive } if reply.result.is_ok() => {
+                self.lasting.insert((path.clone(), *recursive));
+            }
+            Op::FindWatch {
+                path,
+                kind,
+                remove: true,
+            } if reply.result.is_ok() => self.unset_watch(path, *kind),
+            _ => {}
+        }
         let (table, path) = match op {
             Op::Exists { path, watch: true } if missing || reply.result.is_ok() => {
                 (Table::Data, path)
@@ -640,6 +662,22 @@ impl Client {
             _ => return,
         };
         self.watched.insert((table, path.clone()), missing);
+    }
+
+    fn unset_watch(&mut self, path: &Path, kind: i32) {
+        let of = |wanted| kind == wanted || kind == watcher::ANY;
+        if of(watcher::DATA) {
+            self.watched.remove(&(Table::Data, path.clone()));
+        }
+        if of(watcher::CHILD) {
+            self.watched.remove(&(Table::Child, path.clone()));
+        }
+        if of(watcher::PERSISTENT) {
+            self.lasting.remove(&(path.clone(), false));
+        }
+        if of(watcher::RECURSIVE) {
+            self.lasting.remove(&(path.clone(), true));
+        }
     }
 
     fn event(

@@ -17,12 +17,16 @@ pub type Path = Rc<str>;
 pub struct Flags {
     pub ephemeral: bool,
     pub sequential: bool,
+    /// Goes when its last child has gone. Asked for by createContainer.
+    pub container: bool,
+    /// Goes when it has had no child and no change for so many milliseconds: createTTL.
+    pub ttl: Option<i64>,
 }
 
 /// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// `with_stat` asks for create2.
+    /// `with_stat` asks for create2; containers and TTL nodes always give their stat.
     Create {
         path: Path,
         data: Option<Bytes>,
@@ -76,6 +80,27 @@ pub enum Op {
         data: Vec<Path>,
         exist: Vec<Path>,
         child: Vec<Path>,
+        persistent: Vec<Path>,
+        recursive: Vec<Path>,
+    },
+    /// A watch that stays.
+    AddWatch {
+        path: Path,
+        recursive: bool,
+    },
+    /// Is there a watch of this kind (see [`watcher`])? With `remove`, no more.
+    FindWatch {
+        path: Path,
+        kind: i32,
+        remove: bool,
+    },
+    /// All znodes below.
+    CountBelow {
+        path: Path,
+    },
+    /// The session's own ephemerals below.
+    Ephemerals {
+        path: Path,
     },
     CloseSession,
 }
@@ -105,6 +130,8 @@ pub enum Body {
     Synced {
         path: String,
     },
+    Count(i32),
+    Paths(Vec<String>),
     Multi(Vec<SubReply>),
 }
 
@@ -143,6 +170,15 @@ pub mod event {
     pub const CHILDREN_CHANGED: i32 = 4;
 }
 
+/// What checkWatches and removeWatches look for.
+pub mod watcher {
+    pub const CHILD: i32 = 1;
+    pub const DATA: i32 = 2;
+    pub const ANY: i32 = 3;
+    pub const PERSISTENT: i32 = 4;
+    pub const RECURSIVE: i32 = 5;
+}
+
 /// xid of events.
 pub const XID_EVENT: i32 = -1;
 /// xid of pings.
@@ -150,10 +186,31 @@ pub const XID_PING: i32 = -2;
 /// xid of setWatches.
 pub const XID_SET_WATCHES: i32 = -8;
 
+impl Flags {
+    /// An ordinary znode.
+    pub const PLAIN: Self = Self {
+        ephemeral: false,
+        sequential: false,
+        container: false,
+        ttl: None,
+    };
+
+    /// As it travels.
+    fn number(self) -> i32 {
+        match (self.container, self.ttl, self.sequential) {
+            (true, ..) => 4,
+            (_, Some(_), sequential) => 5 + i32::from(sequential),
+            (_, None, sequential) => i32::from(self.ephemeral) | i32::from(sequential) << 1,
+        }
+    }
+}
+
 impl Op {
     /// The number in the request header.
     pub fn number(&self) -> i32 {
         match self {
+            Self::Create { flags, .. } if flags.container => op::CREATE_CONTAINER,
+            Self::Create { flags, .. } if flags.ttl.is_some() => op::CREATE_TTL,
             Self::Create {
                 with_stat: false, ..
             } => op::CREATE,
@@ -176,7 +233,17 @@ impl Op {
             Self::GetAcl { .. } => op::GET_ACL,
             Self::Sync { .. } => op::SYNC,
             Self::Ping => op::PING,
-            Self::SetWatches { .. } => op::SET_WATCHES,
+            Self::SetWatches {
+                persistent,
+                recursive,
+                ..
+            } if persistent.is_empty() && recursive.is_empty() => op::SET_WATCHES,
+            Self::SetWatches { .. } => op::SET_WATCHES2,
+            Self::AddWatch { .. } => op::ADD_WATCH,
+            Self::FindWatch { remove: false, .. } => op::CHECK_WATCHES,
+            Self::FindWatch { remove: true, .. } => op::REMOVE_WATCHES,
+            Self::CountBelow { .. } => op::GET_ALL_CHILDREN_NUMBER,
+            Self::Ephemerals { .. } => op::GET_EPHEMERALS,
             Self::CloseSession => op::CLOSE_SESSION,
         }
     }
@@ -197,6 +264,10 @@ impl Op {
             | Self::GetAcl { .. }
             | Self::Sync { .. }
             | Self::Ping
+            | Self::AddWatch { .. }
+            | Self::FindWatch { .. }
+            | Self::CountBelow { .. }
+            | Self::Ephemerals { .. }
             | Self::SetWatches { .. } => false,
         }
     }
@@ -222,7 +293,10 @@ impl Op {
                 out.put_string(path);
                 out.put_buffer(data.as_deref());
                 Acl::write_list(acl, out);
-                out.put_i32(i32::from(flags.ephemeral) | (i32::from(flags.sequential) << 1));
+                out.put_i32(flags.number());
+                if let Some(ttl) = flags.ttl {
+                    out.put_i64(ttl);
+                }
             }
             Self::Delete { path, version } | Self::Check { path, version } => {
                 out.put_string(path);
@@ -255,37 +329,71 @@ impl Op {
                 out.put_string(path);
                 out.put_bool(*watch);
             }
-            Self::GetAcl { path } | Self::Sync { path } => out.put_string(path),
-            Self::Ping | Self::CloseSession => {}
-            Self::SetWatches {
-                relative,
-                data,
-                exist,
-                child,
-            } => {
-                out.put_i64(relative.0);
-                for list in [data, exist, child] {
-                    out.put_count(list.len());
-                    list.iter().for_each(|path| out.put_string(path));
-                }
+            Self::GetAcl { path }
+            | Self::Sync { path }
+            | Self::CountBelow { path }
+            | Self::Ephemerals { path } => out.put_string(path),
+            Self::AddWatch { path, recursive } => {
+                out.put_string(path);
+                out.put_i32(i32::from(*recursive));
             }
+            Self::FindWatch { path, kind, .. } => {
+                out.put_string(path);
+                out.put_i32(*kind);
+            }
+            Self::Ping | Self::CloseSession => {}
+            Self::SetWatches { .. } => self.write_watches(out),
+        }
+    }
+
+    fn write_watches(&self, out: &mut Vec<u8>) {
+        let Self::SetWatches {
+            relative,
+            data,
+            exist,
+            child,
+            persistent,
+            recursive,
+        } = self
+        else {
+            unreachable!("the caller has looked");
+        };
+        out.put_i64(relative.0);
+        let lists = [data, exist, child, persistent, recursive];
+        let count = if self.number() == op::SET_WATCHES {
+            3
+        } else {
+            5
+        };
+        for list in &lists[..count] {
+            out.put_count(list.len());
+            list.iter().for_each(|path| out.put_string(path));
         }
     }
 
     /// Reads the reply to this request: what follows xid, zxid and a zero error.
     fn read_reply(&self, r: &mut Reader<'_>) -> Decoded<Body> {
         Ok(match self {
-            Self::Create { with_stat, .. } => {
+            Self::Create { .. } => {
                 let path = r.string_or_empty()?.into_owned();
-                let stat = if *with_stat {
+                let stat = if self.number() != op::CREATE {
                     Some(Stat::read(r)?)
                 } else {
                     None
                 };
                 Body::Created { path, stat }
             }
+            Self::AddWatch { .. } => match r.i32()? {
+                0 => Body::Empty,
+                _ => return Err(DecodeError::Value("error of a watch that is set")),
+            },
+            Self::CountBelow { .. } => Body::Count(r.i32()?),
+            Self::Ephemerals { .. } => {
+                Body::Paths(r.vector(|r| Ok(r.string_or_empty()?.into_owned()))?)
+            }
             Self::Delete { .. }
             | Self::Check { .. }
+            | Self::FindWatch { .. }
             | Self::Ping
             | Self::SetWatches { .. }
             | Self::CloseSession => Body::Empty,

@@ -73,22 +73,32 @@ impl ClientPlan {
             timeout_ms,
             start: SimTime(rng.below(500_000_000)),
             quiet_from: SimTime::NEVER,
-            errand: Errand::Mixed(Mix::draw(rng)),
+            errand: Errand::Mixed(Mix::draw(setup, rng)),
         }
     }
 }
 
 impl Mix {
+    /// The client only looks, and syncs: nothing of its own keeps a sync from being answered.
+    #[must_use]
+    pub fn looking(mut self) -> Self {
+        use super::workload::Kind;
+        for (kind, weight) in Kind::ALL.iter().zip(&mut self.weights) {
+            *weight = if kind.only_looks() { 4 } else { 0 };
+        }
+        self
+    }
+
     /// Some kinds of request are left out, some come often: a run in which everything is equally
     /// likely never stays long in any state.
-    pub fn draw(rng: &mut Stream) -> Self {
-        let mut weights: Vec<u64> = super::workload::Kind::ALL
+    pub fn draw(setup: &Setup, rng: &mut Stream) -> Self {
+        let mut weights: Vec<u64> = super::workload::Kind::ALL[..super::workload::Kind::FIRST]
             .iter()
             .map(|_| *rng.pick(&[0, 2, 4, 4, 8, 16]))
             .collect();
         // Without any create nothing ever happens.
         weights[0] = weights[0].max(4);
-        Self {
+        let mut mix = Self {
             pause: Duration::from_micros(*rng.pick(&[2_000, 10_000, 30_000, 100_000])),
             burst_max: *rng.pick(&[1, 1, 3, 8, 16]),
             weights,
@@ -100,6 +110,15 @@ impl Mix {
             watch_percent: *rng.pick(&[0, 20, 50, 90]),
             roots: rng.range(1, 3) as usize,
             chase_percent: *rng.pick(&[0, 0, 0, 10, 60]),
+        };
+        // Later kinds draw last, so that the rest of a client's character stays what it was.
+        for _ in super::workload::Kind::FIRST..super::workload::Kind::ALL.len() {
+            mix.weights.push(*rng.pick(&[0, 0, 2, 4, 8]));
         }
+        let ttl = super::workload::Kind::Ttl as usize;
+        if !setup.rules.extended_types {
+            mix.weights[ttl] = 0;
+        }
+        mix
     }
 }

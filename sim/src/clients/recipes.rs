@@ -74,7 +74,7 @@ fn create(path: Path, data: Option<Bytes>, flags: Flags) -> Op {
 
 const EPHEMERAL: Flags = Flags {
     ephemeral: true,
-    sequential: false,
+    ..Flags::PLAIN
 };
 
 /// The place in the queue: the number at the end of the name.
@@ -121,14 +121,7 @@ impl Lock {
             with_stat: false,
         };
         let op = match &self.state {
-            LockState::Base => create(
-                self.base.clone(),
-                None,
-                Flags {
-                    ephemeral: false,
-                    sequential: false,
-                },
-            ),
+            LockState::Base => create(self.base.clone(), None, Flags::PLAIN),
             LockState::Look | LockState::Queue { .. } => list(),
             LockState::Enqueue => {
                 let path = format!("{}/{}", self.base, Self::prefix(session));
@@ -138,6 +131,7 @@ impl Lock {
                     Flags {
                         ephemeral: true,
                         sequential: true,
+                        ..Flags::PLAIN
                     },
                 )
             }

@@ -322,7 +322,7 @@ fn watches_are_set_again_after_a_reconnect() {
 fn draws_repeat_and_use_every_kind() {
     let draw = || {
         let mut rng = Streams::new(11).stream(Purpose::Client, 1);
-        let mut mix = plan::Mix::draw(&mut rng);
+        let mut mix = plan::Mix::draw(&setup(3), &mut rng);
         mix.weights = vec![1; workload::Kind::ALL.len()];
         let mut mixed = Mixed::new(ClientId(1), mix);
         let mut asked = Vec::new();

@@ -34,6 +34,16 @@ pub enum Kind {
     SetAcl,
     Sync,
     WriteAndRead,
+    /// A container, its children, and their end.
+    Container,
+    /// The same of TTL nodes.
+    Ttl,
+    AddWatch,
+    FindWatch,
+    /// Nobody may read a znode any more, until somebody gives it back.
+    TakeRead,
+    CountBelow,
+    Ephemerals,
 }
 
 impl Kind {
@@ -55,7 +65,33 @@ impl Kind {
         Self::SetAcl,
         Self::Sync,
         Self::WriteAndRead,
+        Self::Container,
+        Self::Ttl,
+        Self::AddWatch,
+        Self::FindWatch,
+        Self::TakeRead,
+        Self::CountBelow,
+        Self::Ephemerals,
     ];
+
+    /// So many of them are drawn before the rest of a client's character.
+    pub const FIRST: usize = 17;
+
+    /// Does it change nothing?
+    pub const fn only_looks(self) -> bool {
+        matches!(
+            self,
+            Self::GetData
+                | Self::Exists
+                | Self::GetChildren
+                | Self::GetAcl
+                | Self::Sync
+                | Self::AddWatch
+                | Self::FindWatch
+                | Self::CountBelow
+                | Self::Ephemerals
+        )
+    }
 }
 
 /// What a client does after a burst.
@@ -97,6 +133,7 @@ fn create(path: Path, data: Option<Bytes>, ephemeral: bool, sequential: bool, st
     let flags = Flags {
         ephemeral,
         sequential,
+        ..Flags::PLAIN
     };
     Op::Create {
         path,
@@ -224,17 +261,12 @@ impl Mixed {
                 }
                 create(path, data, ephemeral, true, rng.chance(1, 2))
             }
-            Kind::SetData => {
+            Kind::SetData | Kind::SetDataConditional => {
                 let (path, data) = (self.path(rng), self.data(rng));
-                Op::SetData {
-                    path,
-                    data,
-                    version: -1,
-                }
-            }
-            Kind::SetDataConditional => {
-                let (path, data) = (self.path(rng), self.data(rng));
-                let version = self.version(rng, &path);
+                let version = match kind {
+                    Kind::SetData => -1,
+                    _ => self.version(rng, &path),
+                };
                 Op::SetData {
                     path,
                     data,
@@ -250,9 +282,17 @@ impl Mixed {
             Kind::DeleteSequential => return self.delete_sequential(rng, asked),
             Kind::MultiGood => self.multi(rng, false),
             Kind::MultiBad => self.multi(rng, true),
-            Kind::GetData | Kind::Exists | Kind::GetChildren | Kind::GetAcl | Kind::Sync => {
-                self.read(rng, kind)
-            }
+            Kind::GetData
+            | Kind::Exists
+            | Kind::GetChildren
+            | Kind::GetAcl
+            | Kind::Sync
+            | Kind::AddWatch
+            | Kind::FindWatch
+            | Kind::CountBelow
+            | Kind::Ephemerals => self.read(rng, kind),
+            Kind::Container | Kind::Ttl => self.passing(rng, kind),
+            Kind::TakeRead => self.take_read(rng),
             Kind::SetAcl => self.set_acl(rng),
             Kind::WriteAndRead => {
                 let (path, data) = (self.path(rng), self.data(rng));
@@ -294,7 +334,70 @@ impl Mixed {
             Kind::Sync => Op::Sync {
                 path: self.path(rng),
             },
+            Kind::AddWatch => Op::AddWatch {
+                path: self.path_or_root(rng),
+                recursive: rng.chance(1, 2),
+            },
+            Kind::FindWatch => Op::FindWatch {
+                path: self.path_or_root(rng),
+                kind: rng.range(1, 5) as i32,
+                remove: rng.chance(2, 3),
+            },
+            Kind::CountBelow => Op::CountBelow {
+                path: self.root(rng).into(),
+            },
+            Kind::Ephemerals => Op::Ephemerals {
+                path: self.root(rng).into(),
+            },
             _ => unreachable!("{kind:?} is no read"),
+        }
+    }
+
+    fn take_read(&self, rng: &mut Stream) -> Op {
+        let left = *rng.pick(&[perms::ALL, perms::ALL & !perms::READ]);
+        Op::SetAcl {
+            path: self.path(rng),
+            acl: Rc::new([Acl::world(left)]),
+            version: -1,
+        }
+    }
+
+    fn path_or_root(&self, rng: &mut Stream) -> Path {
+        let path = self.path(rng);
+        if rng.chance(1, 6) { "/".into() } else { path }
+    }
+
+    /// A znode that is there to go by itself, or something that keeps it.
+    fn passing(&mut self, rng: &mut Stream, kind: Kind) -> Op {
+        let (root, data) = (self.root(rng), self.data(rng));
+        let container = kind == Kind::Container;
+        let name = if container { "k" } else { "l" };
+        let path: Path = format!("{root}/{name}{}", rng.below(2)).into();
+        let ttl = rng.range(20, 1_500) as i64;
+        let child = format!("{path}/{}", rng.pick(&NAMES[..2])).into();
+        match rng.below(8) {
+            0..3 => Op::Create {
+                path,
+                data,
+                acl: open(),
+                flags: Flags {
+                    sequential: rng.chance(1, 8) && !container,
+                    container,
+                    ttl: (!container).then_some(ttl),
+                    ..Flags::PLAIN
+                },
+                with_stat: true,
+            },
+            3..5 => create(child, data, rng.chance(1, 3), false, rng.chance(1, 2)),
+            5..7 => Op::Delete {
+                path: child,
+                version: -1,
+            },
+            _ => Op::SetData {
+                path,
+                data,
+                version: -1,
+            },
         }
     }
 

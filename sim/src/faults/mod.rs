@@ -193,6 +193,7 @@ mod tests {
             session_timeout_min: Duration::from_secs(4),
             session_timeout_max: Duration::from_secs(40),
             drift_ppm_max: 0,
+            rules: vivarium_core::config::Rules::default(),
             liveness_bound: Duration::ZERO,
         };
         assert_eq!(

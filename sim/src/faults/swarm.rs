@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use vivarium_core::config::Rules;
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
 
 use super::{Fault, GIVE_UP_MAX, Planned, Shape, Strike, Target};
-use crate::clients::ClientPlan;
+use crate::clients::{ClientPlan, Errand};
 use crate::clock::DRIFT_PPM_MAX;
 use crate::config::{Ambush, ClockConfig, DiskConfig, RunConfig, TurnConfig};
 use crate::net::NetConfig;
@@ -104,6 +105,7 @@ pub fn draw(seed: u64, options: Options) -> RunConfig {
     config.turn = turns(&mut s);
     config.clock = clocks(&mut s);
     config.ambush = ambush(&mut s);
+    config.rules = rules(&mut streams.stream(Purpose::Swarm, 2));
     let clients = s.range(2, 6);
     config.heal_at = SimTime(s.range(4_000, 15_000) * MS);
     let wanted = s.range(1, 6) as usize;
@@ -118,7 +120,15 @@ pub fn draw(seed: u64, options: Options) -> RunConfig {
     let setup = config.setup();
     for n in 0..clients {
         let mut stream = streams.stream(Purpose::ClientPlan, n);
-        config.clients.push(ClientPlan::draw(&setup, &mut stream));
+        let mut plan = ClientPlan::draw(&setup, &mut stream);
+        // The first one always writes.
+        if n > 0
+            && stream.chance(1, 6)
+            && let Errand::Mixed(mix) = plan.errand
+        {
+            plan.errand = Errand::Mixed(mix.looking());
+        }
+        config.clients.push(plan);
     }
     config
 }
@@ -166,6 +176,16 @@ fn clocks(s: &mut Stream) -> ClockConfig {
     }
 }
 
+/// Which of ZooKeeper's switches for clients are on, from a stream of their own.
+fn rules(s: &mut Stream) -> Rules {
+    Rules {
+        extended_types: s.chance(2, 3),
+        container_check_interval: Duration::from_millis(*s.pick(&[50, 200, 1_000])),
+        container_max_per_minute: *s.pick(&[600, 10_000]),
+        ..Rules::default()
+    }
+}
+
 fn ambush(s: &mut Stream) -> Option<Ambush> {
     s.chance(1, 3).then(|| Ambush {
         per_mille: s.range(20, 400),
@@ -209,6 +229,14 @@ fn schedule(config: &mut RunConfig, streams: &Streams) {
         }
     }
     config.faults.sort_by_key(|p| p.at);
+}
+
+/// Shorter than the leader's patience with those that it does not reach.
+fn orphaning(s: &mut Stream, word: u64) -> Fault {
+    Fault::Cut {
+        shape: Shape::Orphan(word),
+        lasts: Some(Duration::from_nanos(s.range(2 * MS, 100 * MS))),
+    }
 }
 
 /// What follows on the cut: the leader dies before it can tell the others, and at times its heir
@@ -286,11 +314,7 @@ fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) ->
         Family::Bridge => cut(Shape::Bridge(word)),
         Family::CutClients => cut(Shape::Clients(word)),
         Family::CutHome => cut(Shape::Home(word)),
-        Family::Orphan => Fault::Cut {
-            shape: Shape::Orphan(word),
-            // Shorter than the leader's patience with those that it does not reach.
-            lasts: Some(Duration::from_nanos(s.range(2 * MS, 100 * MS))),
-        },
+        Family::Orphan => orphaning(s, word),
         Family::ResetLinks if s.chance(1, 3) => Fault::ResetLinks {
             who: Target::Leader,
         },

@@ -10,7 +10,7 @@ use crate::clients::workload::Kind;
 use crate::clients::{ClientPlan, Errand};
 use crate::observe::SimTime;
 
-/// `workload`, `lock` or `master`, and where: `workload at 1, 2` knows only these servers.
+/// `workload`, `reader`, `lock` or `master`; `workload at 1, 2` knows only these servers.
 pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
     let (name, at) = match said.split_once(" at ") {
         Some((name, at)) => (name.trim(), Some(at)),
@@ -18,6 +18,7 @@ pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
     };
     let errand = match name {
         "workload" => Errand::Mixed(everything()),
+        "reader" => Errand::Mixed(everything().looking()),
         // Held until the client fails: who has it is then a question of sessions alone.
         "lock" => Errand::Lock {
             base: "/lock".into(),
@@ -26,7 +27,11 @@ pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
         "master" => Errand::Election {
             path: "/master".into(),
         },
-        other => return Err(format!("{other} is none of workload, lock and master")),
+        other => {
+            return Err(format!(
+                "{other} is none of workload, reader, lock and master"
+            ));
+        }
     };
     let servers = match at {
         None => (1..=known.servers)
@@ -59,10 +64,10 @@ fn servers(list: &str, known: &Known) -> Result<Vec<ServerId>, String> {
 
 /// Every kind of request, about fifty a second, on one session that stays where it is.
 fn everything() -> Mix {
-    Mix {
+    let mut mix = Mix {
         pause: Duration::from_millis(20),
         burst_max: 2,
-        weights: vec![4; Kind::ALL.len()],
+        weights: vec![4; Kind::FIRST],
         move_ppm: 0,
         reconnect_ppm: 0,
         mute_ppm: 0,
@@ -71,5 +76,8 @@ fn everything() -> Mix {
         watch_percent: 30,
         roots: 3,
         chase_percent: 0,
-    }
+    };
+    // What came later is for drawn runs.
+    mix.weights.resize(Kind::ALL.len(), 0);
+    mix
 }

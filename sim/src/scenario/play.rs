@@ -111,14 +111,12 @@ impl Stage<'_> {
         match &line.what {
             Step::StartAll => self.start_all(),
             Step::Start(who) => {
-                for id in self.all(line, who)? {
-                    self.world.start(id);
-                }
+                let all = self.all(line, who)?;
+                all.into_iter().for_each(|id| self.world.start(id));
             }
             Step::Stop(who) => {
-                for id in self.all(line, who)? {
-                    self.world.stop(id);
-                }
+                let all = self.all(line, who)?;
+                all.into_iter().for_each(|id| self.world.stop(id));
             }
             Step::Crash(who) => {
                 for id in self.all(line, who)? {

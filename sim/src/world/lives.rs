@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vivarium_core::config::{Config, LearnerType, Member, Rules};
+use vivarium_core::config::{Config, LearnerType, Member};
 use vivarium_core::ids::ServerId;
 use vivarium_core::node::Node;
 
@@ -80,7 +80,7 @@ impl World {
             session_timeout_max: self.config.session_timeout_max,
             snap_count: self.config.snap_count,
             seed: host.seed_stream.seed(),
-            rules: Rules::default(),
+            rules: self.config.rules.clone(),
             mutants: self.config.mutants,
         }
     }

@@ -277,22 +277,13 @@ impl World {
                 })
             }
             Shape::Isolate(who) => {
-                let Some(one) = of(*who) else {
-                    return Vec::new();
-                };
-                pairs(&|a, b| a == one || b == one)
+                of(*who).map_or_else(Vec::new, |one| pairs(&|a, b| a == one || b == one))
             }
             Shape::Mute(who) => {
-                let Some(one) = of(*who) else {
-                    return Vec::new();
-                };
-                pairs(&|a, b| a == one && b < servers)
+                of(*who).map_or_else(Vec::new, |one| pairs(&|a, b| a == one && b < servers))
             }
             Shape::Deaf(who) => {
-                let Some(one) = of(*who) else {
-                    return Vec::new();
-                };
-                pairs(&|a, b| b == one && a < servers)
+                of(*who).map_or_else(Vec::new, |one| pairs(&|a, b| b == one && a < servers))
             }
             Shape::Bridge(word) => {
                 let bridge = (*word >> 56) as u16 % servers;
@@ -313,17 +304,13 @@ impl World {
                 let (from, to) = (self.machine(*from).0, self.machine(*to).0);
                 pairs(&|a, b| a == from && b == to)
             }
-            Shape::Home(word) => {
-                let homes: Vec<(u16, u16)> = self.homes().collect();
-                let Some(&(client, home)) = homes.get((*word % homes.len().max(1) as u64) as usize)
-                else {
-                    return Vec::new();
-                };
-                pairs(&|a, b| (a.max(b), a.min(b)) == (client, home))
-            }
+            Shape::Home(word) => match self.home(*word) {
+                Some(home) => pairs(&|a, b| (a.max(b), a.min(b)) == home),
+                None => Vec::new(),
+            },
             Shape::Orphan(word) => {
-                let (Some(leader), Some(heir)) = (of(Target::Leader), of(Target::Follower(*word)))
-                else {
+                let heir = of(Target::Follower(*word));
+                let Some((leader, heir)) = of(Target::Leader).zip(heir) else {
                     return Vec::new();
                 };
                 pairs(&|a, b| a == leader && b < servers && b != heir)
@@ -335,13 +322,16 @@ impl World {
         }
     }
 
-    /// Clients with a session, and the servers that they have it on, by machine.
-    fn homes(&self) -> impl Iterator<Item = (u16, u16)> {
+    /// Some client with a session and the server that it has it on, by machine.
+    fn home(&self, word: u64) -> Option<(u16, u16)> {
         let servers = self.hosts.len();
-        self.seats.iter().enumerate().filter_map(move |(c, seat)| {
+        let homes = self.seats.iter().enumerate().filter_map(|(c, seat)| {
             let home = self.index(seat.client.server()?);
             Some(((servers + c) as u16, home as u16))
-        })
+        });
+        let homes: Vec<_> = homes.collect();
+        let nth = word % homes.len().max(1) as u64;
+        homes.get(nth as usize).copied()
     }
 
     fn machine(&self, party: Party) -> Machine {

@@ -69,6 +69,13 @@ impl World {
         applied.all(|other| Some(other) == first)
     }
 
+    /// A container or TTL node that should have been swept by now.
+    pub fn unswept(&self) -> Option<Violation> {
+        let leader = &self.hosts[self.index(self.leader()?)];
+        let wall = leader.clock.read(self.time.now()).wall;
+        self.checks.overdue_sweep(wall.0)
+    }
+
     /// What is said of a world in which liveness failed.
     pub fn standing(&self) -> String {
         let mut text = String::new();
