@@ -64,6 +64,40 @@ fn sessions_are_replicated_to_followers_and_observers() {
     world.assert_equal_digests();
 }
 
+/// However many wait, a quorum is asked once, and no disk is.
+#[test]
+fn syncs_of_one_turn_share_one_round_of_pings() {
+    let mut world = World::new(3, 0);
+    world.start_all();
+    world.run_ms(2_000);
+    let leader = leader(&world);
+    let clients: Vec<_> = (0..10).map(|_| world.connect(leader)).collect();
+    world.run_ms(100);
+    (world.writes, world.sent) = (0, Vec::new());
+    // xid 1, sync, path "/".
+    let sync = [&[0, 0, 0, 13, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 1][..], b"/"].concat();
+    world.ask_together(leader, &clients, &sync);
+    let sent = |world: &World| world.sent.iter().filter(|id| **id == leader).count();
+    assert_eq!(sent(&world), 2, "one ping to each follower");
+    let answered = |world: &World| {
+        let heard = clients.iter().filter(|c| !world.received(**c).is_empty());
+        heard.count()
+    };
+    assert_eq!(
+        answered(&world),
+        0,
+        "nobody has said yet that the leader leads"
+    );
+    world.run_ms(0);
+    assert_eq!(answered(&world), clients.len());
+    assert_eq!(
+        (sent(&world), world.sent.len()),
+        (2, 4),
+        "and one answer of each"
+    );
+    assert_eq!(world.writes, 0);
+}
+
 #[test]
 fn a_follower_that_was_away_catches_up() {
     let mut world = World::new(3, 0);

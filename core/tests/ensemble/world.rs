@@ -81,6 +81,9 @@ pub(crate) struct World {
     events: VecDeque<(ServerId, Event)>,
     clients: BTreeMap<ConnId, Vec<u8>>,
     reports: BTreeMap<ServerId, Vec<String>>,
+    /// Writes to any disk, and messages between servers with whoever sent them.
+    pub(crate) writes: usize,
+    pub(crate) sent: Vec<ServerId>,
 }
 
 enum Event {
@@ -138,6 +141,8 @@ impl World {
             events: VecDeque::new(),
             clients: BTreeMap::new(),
             reports: BTreeMap::new(),
+            writes: 0,
+            sent: Vec::new(),
         }
     }
 
@@ -273,6 +278,17 @@ impl World {
         self.turn(id, Some(Input::ClientBytes { conn, bytes }));
     }
 
+    /// The same bytes from each of these clients, all in one turn.
+    pub(crate) fn ask_together(&mut self, id: ServerId, clients: &[ConnId], bytes: &[u8]) {
+        let now = self.now();
+        let node = self.nodes.get_mut(&id).expect("it runs");
+        for &conn in clients {
+            self.clients.insert(conn, Vec::new());
+            node.handle(now, Input::ClientBytes { conn, bytes });
+        }
+        self.turn(id, None);
+    }
+
     pub(crate) fn run_ms(&mut self, ms: u64) {
         let end = self.now_ns + ms * 1_000_000;
         loop {
@@ -349,6 +365,7 @@ impl World {
     fn perform(&mut self, id: ServerId, action: Action, out: &Outbox) {
         match action {
             Action::Write { seq, op } => {
+                self.writes += 1;
                 self.disks
                     .get_mut(&id)
                     .expect("every server has a disk")
@@ -411,6 +428,7 @@ impl World {
 
     fn send(&mut self, id: ServerId, link: LinkId, bytes: Vec<u8>) {
         if let Some(&(to, far)) = self.links.get(&(id, link)) {
+            self.sent.push(id);
             self.events
                 .push_back((id, Event::Drained(link, bytes.len())));
             self.events.push_back((to, Event::Bytes(far, bytes)));
