@@ -142,8 +142,9 @@ impl Connection {
     }
 
     /// Room for one more request, of `max` that this server may have in process and `all` that it
-    /// has? One that has none there always gets through, as in ZooKeeper. None behind a sync that is under way: it waits for a quorum, and
-    /// a later write of the same session must not be committed, and seen, before it is answered.
+    /// has? One that has none there always gets through, as in ZooKeeper. None behind a sync that
+    /// is under way: it waits for a quorum, and a later write of the same session must not be
+    /// committed, and seen, before it is answered.
     pub(super) fn has_room(&self, max: usize, all: usize) -> bool {
         let is_syncing = matches!(self.queue.back(), Some((Pending::Sync { .. }, _)));
         !is_syncing
