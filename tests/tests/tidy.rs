@@ -105,7 +105,8 @@ const CORE: &[edges::Row] = &[
     (
         "fuzzing",
         &[
-            "ids", "limits", "mutants", "wire", "tree", "database", "snapshot", "recovery",
+            "ids", "time", "limits", "mutants", "config", "wire", "tree", "database", "snapshot",
+            "recovery", "boundary", "node",
         ],
     ),
 ];
