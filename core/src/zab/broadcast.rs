@@ -5,6 +5,7 @@
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -84,6 +85,9 @@ pub(crate) struct Broadcast {
     /// Rounds of pings begun, and the newest that a quorum has answered.
     rounds_begun: u64,
     rounds_confirmed: u64,
+    /// When the newest sync wants its round. The end of its turn is before that, unless it came at
+    /// the end of a turn itself.
+    round_due: Instant,
     news: Vec<News>,
     /// The excess that was reported last, and when.
     last_excess: Option<((String, Measure, bool), Instant)>,
@@ -125,6 +129,7 @@ impl Broadcast {
             syncs: VecDeque::new(),
             rounds_begun: 0,
             rounds_confirmed: 0,
+            round_due: Instant::default(),
             news: Vec::new(),
             last_excess: None,
             sizes: ProposalSizes {
@@ -193,7 +198,8 @@ impl Broadcast {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.tracker.deadline(), self.sweeper.deadline()];
+        let round = self.wants_round().then_some(self.round_due);
+        let deadlines = [self.tracker.deadline(), self.sweeper.deadline(), round];
         deadlines.into_iter().flatten().min()
     }
 
@@ -281,6 +287,7 @@ impl Broadcast {
         let refuse = match op {
             op::SYNC => {
                 let round = self.rounds_begun + 1;
+                self.round_due = sh.now.mono + Duration::from_nanos(1);
                 self.syncs.push_back(WaitingSync {
                     after: self.last,
                     round,

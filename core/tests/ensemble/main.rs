@@ -98,6 +98,26 @@ fn syncs_of_one_turn_share_one_round_of_pings() {
     assert_eq!(world.writes, 0);
 }
 
+/// The second is read when the first is answered, at the end of a turn: nothing else may have to
+/// happen before it gets a round of its own.
+#[test]
+fn a_sync_behind_a_sync_waits_for_nothing_else() {
+    for voters in [1, 3] {
+        let mut world = World::new(voters, 0);
+        world.start_all();
+        world.run_ms(2_000);
+        let leader = leader(&world);
+        let client = world.connect(leader);
+        world.run_ms(100);
+        // xid 1 and xid 2, sync, path "/".
+        let sync = |xid| [&[0, 0, 0, 13, 0, 0, 0, xid, 0, 0, 0, 9, 0, 0, 0, 1][..], b"/"].concat();
+        world.ask_together(leader, &[client], &[sync(1), sync(2)].concat());
+        world.run_ms(3);
+        // Each: length, header, path.
+        assert_eq!(world.received(client).len(), 2 * (4 + 16 + 5), "{voters} voters");
+    }
+}
+
 #[test]
 fn a_follower_that_was_away_catches_up() {
     let mut world = World::new(3, 0);

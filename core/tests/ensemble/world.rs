@@ -127,7 +127,11 @@ impl World {
             session_timeout_max: Duration::from_secs(10),
             snap_count: 100,
             seed: SEED,
-            rules: Rules::default(),
+            // All clients come from one address.
+            rules: Rules {
+                address_connections_max: 0,
+                ..Rules::default()
+            },
             mutants: Mutants::NONE,
         };
         Self {
