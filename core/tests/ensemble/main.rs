@@ -110,11 +110,21 @@ fn a_sync_behind_a_sync_waits_for_nothing_else() {
         let client = world.connect(leader);
         world.run_ms(100);
         // xid 1 and xid 2, sync, path "/".
-        let sync = |xid| [&[0, 0, 0, 13, 0, 0, 0, xid, 0, 0, 0, 9, 0, 0, 0, 1][..], b"/"].concat();
+        let sync = |xid| {
+            [
+                &[0, 0, 0, 13, 0, 0, 0, xid, 0, 0, 0, 9, 0, 0, 0, 1][..],
+                b"/",
+            ]
+            .concat()
+        };
         world.ask_together(leader, &[client], &[sync(1), sync(2)].concat());
         world.run_ms(3);
         // Each: length, header, path.
-        assert_eq!(world.received(client).len(), 2 * (4 + 16 + 5), "{voters} voters");
+        assert_eq!(
+            world.received(client).len(),
+            2 * (4 + 16 + 5),
+            "{voters} voters"
+        );
     }
 }
 
