@@ -86,14 +86,12 @@ impl Sweeper {
             }
         });
         let mut due = Vec::new();
-        let mut looked_at = 0;
-        for (id, node) in db.tree().sweepable(round.after) {
+        for (looked_at, (id, node)) in db.tree().sweepable(round.after).enumerate() {
             if looked_at == SWEEP_NODES_PER_STEP || due.len() == self.per_step as usize {
                 round.next_step = now.mono + self.pause;
                 self.round = Some(round);
                 return due;
             }
-            looked_at += 1;
             round.after = Some(id);
             if !self.is_due(node.stored(), node.child_count(), now.wall) {
                 continue;

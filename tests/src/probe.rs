@@ -263,7 +263,7 @@ impl Probe {
     }
 
     /// The next frame, reply or event.
-    pub fn next(&mut self) -> Frame {
+    pub fn next_frame(&mut self) -> Frame {
         let frame = Frame::read(&self.bytes());
         if frame.xid != -1 && frame.zxid > 0 {
             assert!(frame.zxid >= self.seen, "zxids of replies never fall");
@@ -275,7 +275,7 @@ impl Probe {
     /// The next reply, which must have this xid; events before it are kept.
     pub fn reply(&mut self, xid: i32) -> Frame {
         loop {
-            let frame = self.next();
+            let frame = self.next_frame();
             if frame.is_event() {
                 self.events.push_back(frame.event());
                 continue;

@@ -154,8 +154,11 @@ impl Outstanding {
     /// Forgets what a transaction changed, because it has been applied to the database.
     pub fn retire(&mut self, zxid: Zxid) {
         self.changes.retire(zxid);
-        while let Some((_, bytes)) = self.proposed.pop_front_if(|(front, _)| *front <= zxid) {
+        while let Some((front, bytes)) = self.proposed.front()
+            && *front <= zxid
+        {
             self.proposed_bytes -= bytes;
+            self.proposed.pop_front();
         }
     }
 

@@ -15,6 +15,10 @@ pub(super) enum Set {
     /// The first `len` keys, ascending.
     Few { len: u8, keys: [u32; FEW] },
     /// Boxed: a tree's head is larger than three numbers.
+    #[allow(
+        clippy::box_collection,
+        reason = "a set is two words, which a tree's head is not"
+    )]
     Many(Box<BTreeSet<u32>>),
 }
 

@@ -200,7 +200,7 @@ fn unknown_types(bench: &Bench) {
 fn ping(bench: &Bench) {
     let mut probe = bench.probe();
     probe.send_as(77, &ask::bare(op::PING));
-    let frame = probe.next();
+    let frame = probe.next_frame();
     assert_eq!((frame.xid, frame.error), (-2, 0));
     assert!(frame.zxid >= 0 && frame.body.is_empty());
 }

@@ -137,7 +137,7 @@ fn proof_in_a_pipeline(bench: &Bench) {
     let after = probe.send(&ask::get_data(&node, false));
     // The answer to a proof may overtake.
     let mut found: Vec<_> = (0..3)
-        .map(|_| probe.next())
+        .map(|_| probe.next_frame())
         .map(|frame| (frame.xid, frame.error))
         .collect();
     found.sort();

@@ -159,16 +159,16 @@ fn event_first(bench: &Bench) {
     let (mut probe, top) = bench.below("before");
     probe.ok(&ask::get_data(&top, true));
     let xid = probe.send(&ask::set_data(&top, b"1", -1));
-    let frame = probe.next();
+    let frame = probe.next_frame();
     assert!(frame.is_event(), "{frame:?}");
     assert_eq!(frame.event().path, top);
-    assert_eq!(probe.next().xid, xid);
+    assert_eq!(probe.next_frame().xid, xid);
     // The watch's own read comes before its event.
     let read = probe.send(&ask::get_data(&top, true));
     let write = probe.send(&ask::set_data(&top, b"2", -1));
-    assert_eq!(probe.next().xid, read);
-    assert!(probe.next().is_event());
-    assert_eq!(probe.next().xid, write);
+    assert_eq!(probe.next_frame().xid, read);
+    assert!(probe.next_frame().is_event());
+    assert_eq!(probe.next_frame().xid, write);
 }
 
 fn no_read(bench: &Bench) {
@@ -250,12 +250,12 @@ fn set_watches_data(bench: &Bench) {
     writer.ok(&ask::set_data(&new, b"1", -1));
     let lists: [&[&str]; 3] = [&[&old, &new], &[], &[]];
     let xid = probe.send(&ask::set_watches(op::SET_WATCHES, seen, &lists));
-    let event = probe.next().event();
+    let event = probe.next_frame().event();
     assert_eq!(
         (event.kind, event.path, event.zxid),
         (CHANGED, new.clone(), -1)
     );
-    let reply = probe.next();
+    let reply = probe.next_frame();
     assert_eq!((reply.xid, reply.error, reply.body.len()), (xid, 0, 0));
     writer.ok(&ask::set_data(&new, b"2", -1));
     assert_eq!(probe.fired(), []);
