@@ -254,21 +254,24 @@ fn monitor(view: &View<'_>) -> String {
         );
     }
     if s.role == RoleName::Leading {
-        let (last, min, max) = s.proposal_sizes;
-        put("learners", &s.learners);
-        put("synced_followers", &s.synced_followers);
-        put("synced_non_voting_followers", &0);
-        put("synced_observers", &s.synced_observers);
-        put("pending_syncs", &s.pending_syncs);
-        put(
-            "leader_uptime",
-            &view.leading.unwrap_or_default().as_millis(),
-        );
-        put("last_proposal_size", &last);
-        put("min_proposal_size", &min);
-        put("max_proposal_size", &max);
+        monitor_leader(view, &mut put);
     }
     text
+}
+
+fn monitor_leader(view: &View<'_>, put: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
+    let s = view.status;
+    let (last, min, max) = s.proposal_sizes;
+    put("learners", &s.learners);
+    put("synced_followers", &s.synced_followers);
+    put("synced_non_voting_followers", &0);
+    put("synced_observers", &s.synced_observers);
+    put("pending_syncs", &s.pending_syncs);
+    let uptime = view.leading.unwrap_or_default();
+    put("leader_uptime", &uptime.as_millis());
+    put("last_proposal_size", &last);
+    put("min_proposal_size", &min);
+    put("max_proposal_size", &max);
 }
 
 /// Open and allowed file descriptors, where the system tells.

@@ -99,7 +99,7 @@ const CORE: &[edges::Row] = &[
         "node",
         &[
             "ids", "time", "limits", "config", "database", "log", "recovery", "boundary",
-            "durable", "links", "watch", "shared", "election", "zab",
+            "durable", "links", "watch", "pipeline", "shared", "election", "zab",
         ],
     ),
     (

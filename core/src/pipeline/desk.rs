@@ -382,19 +382,7 @@ impl Desk {
             | op::SET_DATA
             | op::SET_ACL
             | op::MULTI => {
-                if let Some(error) = self.refuse_eagerly(c, header, body, ctx.db) {
-                    let zxid = Zxid::ZERO;
-                    self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
-                    return Ok(());
-                }
-                if let Phase::Open(session) = c.phase
-                    && session.scope == Scope::Local
-                    && self.locals.upgrading
-                    && makes_ephemerals(header.op, body)
-                {
-                    self.upgrade(c, session, ctx.now.mono);
-                }
-                self.submit_write(c, header, body);
+                self.take_write(c, header, body, ctx);
                 Ok(())
             }
             op::CLOSE_SESSION => self.close_session(c, header, ctx),
@@ -422,6 +410,29 @@ impl Desk {
     }
 
     // ----- upstream -----
+
+    /// A write goes upstream, unless the own tree refuses it where that is asked for. A local
+    /// session that wants an ephemeral node becomes a global one first.
+    fn take_write(
+        &mut self,
+        c: &mut Connection,
+        header: RequestHeader,
+        body: &[u8],
+        ctx: &mut Serving<'_>,
+    ) {
+        if let Some(error) = self.refuse_eagerly(c, header, body, ctx.db) {
+            let zxid = Zxid::ZERO;
+            return self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+        }
+        if let Phase::Open(session) = c.phase
+            && session.scope == Scope::Local
+            && self.locals.upgrading
+            && makes_ephemerals(header.op, body)
+        {
+            self.upgrade(c, session, ctx.now.mono);
+        }
+        self.submit_write(c, header, body);
+    }
 
     /// A global session ends by a transaction, a local one at once.
     fn close_session(

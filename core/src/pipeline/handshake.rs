@@ -167,26 +167,32 @@ impl Clients {
             "one handshake for each connection"
         );
         c.phase = Phase::Connecting(session);
-        let identities = c.identities.clone();
         self.by_session.insert(id, conn);
         self.desk.begin_handshake();
         if scope == Scope::Local {
-            return self.open(conn, session, ctx);
+            self.open(conn, session, ctx);
+        } else {
+            self.ask_for_session(conn, session);
         }
-        self.desk.upstream.push(if is_renewed {
+    }
+
+    /// Has a global session created, or asks whether it is alive.
+    fn ask_for_session(&mut self, conn: ConnId, session: Session) {
+        let identities = self.connection(conn).identities.clone();
+        let Session { id, timeout_ms, .. } = session;
+        self.desk.upstream.push(if session.is_renewed {
             self.revalidations.push_back((id, conn));
             Upstream::Revalidate {
                 session: id,
                 timeout_ms,
             }
         } else {
-            let body = timeout_ms.to_be_bytes().to_vec();
             Upstream::Request {
                 session: id,
-                scope,
+                scope: session.scope,
                 cxid: 0,
                 op: op::CREATE_SESSION,
-                body,
+                body: timeout_ms.to_be_bytes().to_vec(),
                 identities,
             }
         });

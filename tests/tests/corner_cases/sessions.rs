@@ -178,6 +178,6 @@ fn who_am_i(bench: &Bench) {
         all
     };
     let address = ("ip".to_owned(), "127.0.0.1".to_owned());
-    assert_eq!(found(), [address.clone()]);
+    assert_eq!(found(), std::slice::from_ref(&address));
     assert_eq!(found(), [("digest".to_owned(), "bob".to_owned()), address]);
 }

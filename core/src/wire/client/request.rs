@@ -181,6 +181,22 @@ impl<'a> Request<'a> {
             }
             op::SASL => Self::Sasl { token: r.buffer()? },
             op::WHO_AM_I => Self::WhoAmI,
+            op::CREATE_SESSION => Self::CreateSession {
+                timeout_ms: r.i32()?,
+            },
+            op::CLOSE_SESSION => Self::CloseSession,
+            op::SET_WATCHES
+            | op::SET_WATCHES2
+            | op::ADD_WATCH
+            | op::CHECK_WATCHES
+            | op::REMOVE_WATCHES => Self::read_watching(op, r)?,
+            _ => Self::read_multi_op(op, r)?.ok_or(DecodeError::Value("operation"))?,
+        })
+    }
+
+    /// Reads one of the operations that are only about watches.
+    fn read_watching(op: i32, r: &mut Reader<'a>) -> Decoded<Self> {
+        Ok(match op {
             op::SET_WATCHES => Self::SetWatches {
                 relative: Zxid(r.i64()?),
                 data: r.vector(path)?,
@@ -207,11 +223,7 @@ impl<'a> Request<'a> {
                 path: path(r)?,
                 kind: r.i32()?,
             },
-            op::CREATE_SESSION => Self::CreateSession {
-                timeout_ms: r.i32()?,
-            },
-            op::CLOSE_SESSION => Self::CloseSession,
-            _ => Self::read_multi_op(op, r)?.ok_or(DecodeError::Value("operation"))?,
+            _ => unreachable!("not about watches"),
         })
     }
 
@@ -352,6 +364,18 @@ impl<'a> Request<'a> {
                 out.put_string(scheme);
                 out.put_buffer(*auth);
             }
+            Self::SetWatches { .. }
+            | Self::SetWatches2 { .. }
+            | Self::AddWatch { .. }
+            | Self::CheckWatches { .. }
+            | Self::RemoveWatches { .. } => self.encode_watching(out),
+            Self::CreateSession { timeout_ms } => out.put_i32(*timeout_ms),
+            Self::Ping | Self::WhoAmI | Self::CloseSession => {}
+        }
+    }
+
+    fn encode_watching(&self, out: &mut Vec<u8>) {
+        match self {
             Self::SetWatches {
                 relative,
                 data,
@@ -378,8 +402,7 @@ impl<'a> Request<'a> {
                 out.put_string(path);
                 out.put_i32(*number);
             }
-            Self::CreateSession { timeout_ms } => out.put_i32(*timeout_ms),
-            Self::Ping | Self::WhoAmI | Self::CloseSession => {}
+            _ => unreachable!("not about watches"),
         }
     }
 }
