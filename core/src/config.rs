@@ -100,6 +100,9 @@ pub struct Rules {
     /// `vivarium.memoryLimit`: bytes of the tree beyond which a write that makes it larger is
     /// refused; 0: never. Not a key of ZooKeeper.
     pub memory_max: u64,
+    /// Counter of the last transaction of an epoch. Not a key: all that there are, except where
+    /// a test wants to see the end of an epoch.
+    pub epoch_counter_max: u32,
 }
 
 /// How clients that ask for too much are held back or turned away. All of it is off by default, as
@@ -184,6 +187,7 @@ impl Default for Rules {
             connections_max: 0,
             throttle: Throttle::default(),
             memory_max: 0,
+            epoch_counter_max: u32::MAX - 1,
         }
     }
 }

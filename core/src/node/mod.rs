@@ -335,7 +335,10 @@ impl Node {
     fn after_input(&mut self) {
         let (clients, mut serving) = self.sh.serving();
         clients.resume_throttled(&mut serving);
-        for item in self.sh.clients.take_upstream() {
+        let mut items = self.sh.clients.take_upstream().into_iter();
+        while !self.is_between_epochs()
+            && let Some(item) = items.next()
+        {
             match &mut self.role {
                 Role::Standalone(order) => order.handle_upstream(item, &mut self.sh),
                 Role::Leading(leading) => leading.handle_upstream(item, &mut self.sh),
@@ -343,11 +346,18 @@ impl Node {
                 Role::Looking { .. } | Role::Resting { .. } | Role::Reloading { .. } => {}
             }
         }
+        self.sh.clients.hold_upstream(items.collect());
         if self.sh.halted {
             return;
         }
         self.tell_established();
         self.follow_election();
+    }
+
+    /// A server that stands alone has nobody to make way for: what comes now waits for the next
+    /// epoch.
+    fn is_between_epochs(&self) -> bool {
+        matches!(&self.role, Role::Standalone(order) if order.is_exhausted())
     }
 
     fn on_turn_end(&mut self) -> Result<(), Leave> {

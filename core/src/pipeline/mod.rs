@@ -322,6 +322,12 @@ impl Clients {
         core::mem::take(&mut self.desk.upstream)
     }
 
+    /// Puts back what can not be taken yet, in front of what has come since.
+    pub fn hold_upstream(&mut self, mut items: Vec<Upstream>) {
+        items.append(&mut self.desk.upstream);
+        self.desk.upstream = items;
+    }
+
     /// Sessions heard from since the last call, with their timeouts in milliseconds.
     pub fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
         self.desk.take_touched()

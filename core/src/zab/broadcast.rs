@@ -74,8 +74,9 @@ pub(crate) struct Broadcast {
     me: ServerId,
     voters: Voters,
     mutants: Mutants,
-    /// Last zxid given out.
+    /// Last zxid given out, and the last counter that may be.
     last: Zxid,
+    counter_max: u32,
     /// Without a quorum yet, oldest first, zxids rising by one; equal to the tail of the log.
     proposals: VecDeque<Proposal>,
     outstanding: Outstanding,
@@ -122,6 +123,7 @@ impl Broadcast {
             voters,
             mutants,
             last: sh.db.applied().max(epoch.zxid()),
+            counter_max: sh.config.rules.epoch_counter_max,
             proposals: VecDeque::new(),
             outstanding: Outstanding::new(&sh.config.rules, mutants),
             tracker,
@@ -158,7 +160,7 @@ impl Broadcast {
 
     /// No zxid of this epoch is left; the leader must make way for a new one (ZOOKEEPER-1277).
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.last.counter() >= u32::MAX - 1
+        self.last.counter() >= self.counter_max
     }
 
     pub(crate) fn take_news(&mut self) -> Vec<News> {

@@ -94,6 +94,7 @@ fn all() -> Rules {
         address_connections_max: 0,
         connections_max: 100,
         memory_max: 123_456_789_012,
+        epoch_counter_max: Rules::default().epoch_counter_max,
         throttle: Throttle {
             requests_max: 20,
             drop_stale: false,
