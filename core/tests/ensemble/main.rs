@@ -2,8 +2,12 @@
 //! smallest world in which an ensemble can be seen to work. What goes wrong in a world is the
 //! simulator's business.
 
+mod client;
 mod nodes;
+mod sessions;
+mod without_quorum;
 mod world;
+mod zxids;
 
 use vivarium_core::ids::{Epoch, ServerId};
 use vivarium_core::node::RoleName;

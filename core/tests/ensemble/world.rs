@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use vivarium_core::boundary::{Action, Channel, Input, Outbox, SnapshotStep, Whom, WriteOp};
+use vivarium_core::boundary::{
+    Action, Channel, CloseReason, Input, Outbox, SnapshotStep, Whom, WriteOp,
+};
 use vivarium_core::config::{Config, LearnerType, Member, Rules};
 use vivarium_core::database::Database;
-use vivarium_core::ids::{ConnId, Epoch, LinkId, ServerId, WriteSeq, Zxid};
+use vivarium_core::ids::{ConnId, Epoch, LinkId, ServerId, SessionId, WriteSeq, Zxid};
 use vivarium_core::mutants::Mutants;
 use vivarium_core::node::{Node, Status};
 use vivarium_core::recovery::{Recovered, Recovery};
 use vivarium_core::snapshot::SnapshotLoader;
 use vivarium_core::time::{Instant, Now, WallMs};
-use vivarium_core::wire::client::Request;
+use vivarium_core::wire::client::{ConnectRequest, Request, RequestHeader, put_frame};
+use vivarium_core::wire::txn::TxnHeader;
 
 const SEED: u64 = 7;
 
@@ -80,6 +83,7 @@ pub(crate) struct World {
     next_id: u64,
     events: VecDeque<(ServerId, Event)>,
     clients: BTreeMap<ConnId, Vec<u8>>,
+    closed: BTreeMap<ConnId, CloseReason>,
     reports: BTreeMap<ServerId, Vec<String>>,
     /// Writes to any disk, and messages between servers with whoever sent them.
     pub(crate) writes: usize,
@@ -144,10 +148,34 @@ impl World {
             next_id: 1,
             events: VecDeque::new(),
             clients: BTreeMap::new(),
+            closed: BTreeMap::new(),
             reports: BTreeMap::new(),
             writes: 0,
             sent: Vec::new(),
         }
+    }
+
+    /// One server and no ensemble.
+    pub(crate) fn alone() -> Self {
+        let mut world = Self::new(1, 0);
+        world.config.members.clear();
+        world
+    }
+
+    /// As if everything that a server has logged in this epoch, and more, had come before: its last
+    /// transaction is the one with this counter. It must be down.
+    pub(crate) fn forge_last_counter(&mut self, id: ServerId, counter: u32) {
+        assert!(!self.nodes.contains_key(&id));
+        let disk = self.disks.get_mut(&id).expect("every server has a disk");
+        assert!(disk.snapshot.is_none(), "it would have to be forged, too");
+        let (zxid, record) = disk.log.last_mut().expect("something is logged");
+        *zxid = Zxid::new(zxid.epoch(), counter);
+        let mut header = TxnHeader::peek(record).expect("a record that was written");
+        header.zxid = *zxid;
+        let mut forged = Vec::new();
+        header.write(&mut forged);
+        forged.extend_from_slice(&record[TxnHeader::BYTES..]);
+        *record = forged.into();
     }
 
     /// From the next start of a server on.
@@ -249,36 +277,57 @@ impl World {
 
     /// A client that asks for a session.
     pub(crate) fn connect(&mut self, id: ServerId) -> ConnId {
+        self.arrive(
+            id,
+            &ConnectRequest {
+                protocol: 0,
+                last_zxid_seen: Zxid::ZERO,
+                timeout_ms: 10_000,
+                session: SessionId(0),
+                password: Some(&[0; 16]),
+                read_only: Some(false),
+            },
+        )
+    }
+
+    pub(crate) fn arrive(&mut self, id: ServerId, hello: &ConnectRequest<'_>) -> ConnId {
         let conn = ConnId(self.fresh_id());
         self.clients.insert(conn, Vec::new());
-        let mut request = vec![0, 0, 0, 45];
-        request.extend_from_slice(&[0; 12]);
-        request.extend_from_slice(&10_000_i32.to_be_bytes());
-        request.extend_from_slice(&[0; 8]);
-        request.extend_from_slice(&16_i32.to_be_bytes());
-        request.extend_from_slice(&[0; 17]);
-        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        let mut request = Vec::new();
+        put_frame(&mut request, |out| hello.encode(out));
+        // Each has an address of its own, of which a server takes only so many connections.
+        let number = u32::try_from(conn.0).expect("a short world");
+        let (address, bytes) = (std::net::Ipv4Addr::from(number).into(), &request);
         self.turn(id, Some(Input::ClientOpened { conn, address }));
-        self.turn(
-            id,
-            Some(Input::ClientBytes {
-                conn,
-                bytes: &request,
-            }),
-        );
+        self.turn(id, Some(Input::ClientBytes { conn, bytes }));
         conn
+    }
+
+    pub(crate) fn hang_up(&mut self, id: ServerId, conn: ConnId) {
+        self.turn(id, Some(Input::ClientClosed { conn }));
+    }
+
+    /// Why a server has closed this connection.
+    pub(crate) fn closed(&self, client: ConnId) -> Option<&CloseReason> {
+        self.closed.get(&client)
     }
 
     /// One request of a client whose session is open: header and body.
     pub(crate) fn say(&mut self, id: ServerId, client: ConnId, request: &Request<'_>) {
-        let mut frame = vec![0; 4];
-        frame.extend_from_slice(&1_i32.to_be_bytes());
-        frame.extend_from_slice(&request.op().to_be_bytes());
-        request.encode(&mut frame);
-        let length = frame.len() as i32 - 4;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        let bytes = &frame;
-        let conn = client;
+        self.ask(id, client, &[(1, request.clone())]);
+    }
+
+    /// Requests with their xids, all in one turn.
+    pub(crate) fn ask(&mut self, id: ServerId, conn: ConnId, requests: &[(i32, Request<'_>)]) {
+        let mut bytes = Vec::new();
+        for (xid, request) in requests {
+            let (xid, op) = (*xid, request.op());
+            put_frame(&mut bytes, |out| {
+                RequestHeader { xid, op }.write(out);
+                request.encode(out);
+            });
+        }
+        let bytes = &bytes;
         self.turn(id, Some(Input::ClientBytes { conn, bytes }));
     }
 
@@ -399,10 +448,12 @@ impl World {
                 }
             }
             Action::Close {
-                whom: Whom::Client(_),
-                ..
+                whom: Whom::Client(conn),
+                why,
+            } => {
+                self.closed.insert(conn, why);
             }
-            | Action::Command { .. } => {}
+            Action::Command { .. } => {}
             Action::Dial { peer, channel } => self.dial(id, peer, channel),
             Action::Report(event) => {
                 self.reports
