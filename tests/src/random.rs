@@ -7,6 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// From `VIVARIUM_TESTS_SEED`, or from the clock; printed in either case.
     pub fn announced() -> Self {
         let seed = std::env::var("VIVARIUM_TESTS_SEED")

@@ -1,113 +1,175 @@
-//! The same requests to Apache ZooKeeper and to Vivarium get the same replies, byte for byte but
-//! for times, session ids and the order of children.
+//! Random programs of clients show the same on Apache ZooKeeper and on Vivarium, field by field;
+//! `programs::view` says what is left out. Where ZooKeeper is not to be had, what it showed once
+//! is in scenarios/transcripts.
+//!
+//! `DIFFERENTIAL_SEED=7` runs one program, `DIFFERENTIAL_PROGRAMS=5000` that many;
+//! `DIFFERENTIAL_RECORD=1` writes the transcripts anew.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "real processes in real time; nothing here is replayed"
 )]
 
-use std::collections::VecDeque;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use vivarium_tests::client::{Client, Event};
-use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::ensemble::Kind;
 use vivarium_tests::peers;
-use vivarium_tests::random::Random;
-use vivarium_tests::requests::{Request, Requests, normalised};
+use vivarium_tests::program::repository;
+use vivarium_tests::programs::draw;
+use vivarium_tests::programs::pair::{Difference, Form, Pair, Side};
+use vivarium_tests::programs::transcript::{self, Recorded};
 
-/// Requests that a failure shows before the one that differs.
-const SHOWN: usize = 12;
+/// Differences after which a test does not look for more.
+const DIFFERENCES_MAX: usize = 5;
 
-/// A server with the test's sessions.
-struct Side {
-    ensemble: Ensemble,
-    clients: Vec<Client>,
-    sessions: Vec<i64>,
+/// Programs whose answers are kept.
+const RECORDED: u64 = 60;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-impl Side {
-    fn start(name: &str, kind: Kind, clients: usize) -> Self {
-        let ensemble = Plan::new(name, 1).kind(kind).start();
-        let clients: Vec<_> = (0..clients).map(|_| ensemble.client(1)).collect();
-        let sessions = clients.iter().map(|client| client.session().id).collect();
-        Self {
-            ensemble,
-            clients,
-            sessions,
-        }
-    }
-
-    /// The reply, and every event that came to any session.
-    fn exchange(&mut self, who: usize, request: &Request) -> String {
-        let (op, body) = (request.op, &request.body);
-        let reply = self.clients[who].exchange(request.xid, op, body);
-        let reply = reply.unwrap_or_else(|e| panic!("{}: {e}", request.text));
-        let mut text = normalised(request, &reply, &self.sessions);
-        for (number, client) in self.clients.iter_mut().enumerate() {
-            // Events of the request are in front of the reply to anything sent after it.
-            client.ping().expect("a ping is answered");
-            for Event { kind, path, zxid } in client.take_events() {
-                text.push_str(&format!("\n    event to {number}: {kind} {path} {zxid:#x}"));
-            }
-        }
-        text
-    }
-
-    /// Kills and restarts the server; the sessions go on.
-    fn restart(&mut self) {
-        self.ensemble.kill(1);
-        self.ensemble.start(1);
-        for client in &mut self.clients {
-            let address = self.ensemble.client_address(1);
-            let (session, seen) = (client.session().clone(), client.last_zxid());
-            *client = Client::resume(address, &session, seen).expect("the session lives");
-        }
+/// `seeds`, unless the environment asks for others.
+fn seeds(from: u64, count: u64) -> std::ops::Range<u64> {
+    match number("DIFFERENTIAL_SEED") {
+        Some(seed) => seed..seed + number("DIFFERENTIAL_PROGRAMS").unwrap_or(1),
+        None => from..from + number("DIFFERENTIAL_PROGRAMS").unwrap_or(count),
     }
 }
 
-/// Sends `count` requests to both and compares after each.
-fn compare(left: &mut Side, right: &mut Side, requests: &mut Requests, count: usize) {
-    let mut recent = VecDeque::new();
-    for number in 0..count {
-        let who = number % left.clients.len();
-        let request = requests.draw();
-        let (one, two) = (left.exchange(who, &request), right.exchange(who, &request));
-        let text: String = request.text.chars().take(300).collect();
-        recent.push_back(format!("{who}: {text}\n    {one}"));
-        if recent.len() > SHOWN {
-            recent.pop_front();
-        }
-        if one != two {
-            for line in &recent {
-                println!("{line}");
-            }
-            panic!("request {number} differs:\n  ZooKeeper {one}\n  Vivarium  {two}");
-        }
-    }
+fn report(test: &str, seed: u64, difference: &Difference) {
+    println!("=== program {seed} differs; made as small as possible:\n{difference}");
+    println!(
+        "=== again: DIFFERENTIAL_SEED={seed} cargo test -p vivarium-tests --test differential \
+         {test} -- --include-ignored --nocapture\n"
+    );
 }
 
-fn against_zookeeper(name: &str, runs: usize, requests: usize) {
+/// Runs programs on both makes.
+fn against_zookeeper(test: &str, form: Form, from: u64, count: u64) {
     // The newest, for it has the fewest faults of its own.
     let Some(java) = peers::zookeepers().last() else {
-        return peers::skip(name, "no ZooKeeper to compare with");
+        return peers::skip(
+            test,
+            "no ZooKeeper here; its transcripts are compared instead",
+        );
     };
-    for _ in 0..runs {
-        let mut left = Side::start(&format!("{name}-java"), Kind::ZooKeeper(java), 2);
-        let mut right = Side::start(&format!("{name}-ours"), Kind::under_test(), 2);
-        let mut all = Requests::new(Random::announced());
-        compare(&mut left, &mut right, &mut all, requests);
-        left.restart();
-        right.restart();
-        compare(&mut left, &mut right, &mut all, requests / 4);
+    let start = || Pair::start(test, form, Kind::ZooKeeper(java), Kind::under_test());
+    let (mut pair, begun) = (start(), Instant::now());
+    let (mut programs, mut requests) = (0, 0);
+    let (mut differences, mut passing) = (0, 0);
+    for seed in seeds(from, count) {
+        let program = draw::program(seed, form.servers());
+        programs += 1;
+        requests += program.requests();
+        let Some(difference) = pair.compare(&program) else {
+            continue;
+        };
+        let Some(small) = pair.shrink(&difference) else {
+            passing += 1;
+            println!("=== program {seed} differed once and never again:\n{difference}");
+            continue;
+        };
+        report(test, seed, &small);
+        differences += 1;
+        if differences == DIFFERENCES_MAX {
+            break;
+        }
+        // What went apart stays apart.
+        pair = start();
     }
+    let seconds = begun.elapsed().as_secs();
+    let line = format!(
+        "{test}: {programs} programs, {requests} requests in {seconds} s: {differences} \
+         differences, {passing} that did not show again"
+    );
+    println!("{line}");
+    assert!(differences == 0 && passing <= programs / 200, "{line}");
 }
 
 #[test]
-fn random_requests_get_the_same_replies() {
-    against_zookeeper("differential", 2, 2_000);
+fn random_programs_show_the_same() {
+    against_zookeeper("random_programs_show_the_same", Form::Standalone, 0, 300);
+}
+
+#[test]
+fn random_programs_show_the_same_in_an_ensemble() {
+    let test = "random_programs_show_the_same_in_an_ensemble";
+    against_zookeeper(test, Form::Ensemble, 0, 60);
+}
+
+/// A number that no run had.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs() * 1_000_000
 }
 
 #[test]
 #[ignore = "minutes long; .ci/run runs it"]
-fn many_random_requests_get_the_same_replies() {
-    against_zookeeper("differential-long", 12, 6_000);
+fn many_random_programs_show_the_same() {
+    let test = "many_random_programs_show_the_same";
+    against_zookeeper(test, Form::Standalone, now(), 3_000);
+}
+
+#[test]
+#[ignore = "minutes long; .ci/run runs it"]
+fn many_random_programs_show_the_same_in_an_ensemble() {
+    let test = "many_random_programs_show_the_same_in_an_ensemble";
+    against_zookeeper(test, Form::Ensemble, now(), 600);
+}
+
+fn transcript_path() -> PathBuf {
+    repository().join("scenarios/transcripts/standalone.txt")
+}
+
+/// Runs the programs that have transcripts on one server.
+fn run_recorded(kind: Kind) -> Vec<Recorded> {
+    let mut side = Side::start("differential-transcripts", Form::Standalone, kind);
+    let one = |seed| {
+        let program = draw::program(seed, 1);
+        let shown = side.target.run(&program);
+        Recorded {
+            seed,
+            sum: transcript::sum(&program),
+            shown,
+        }
+    };
+    (0..RECORDED).map(one).collect()
+}
+
+#[test]
+fn recorded_programs_show_what_they_showed_on_zookeeper() {
+    if number("DIFFERENTIAL_RECORD").is_some() {
+        let java = peers::zookeepers().last().expect("a ZooKeeper to record");
+        let text = transcript::write(&run_recorded(Kind::ZooKeeper(java)));
+        fs::write(transcript_path(), text).expect("the repository is writable");
+    }
+    let text = fs::read_to_string(transcript_path()).expect("the repository is whole");
+    let recorded = transcript::read(&text);
+    assert_eq!(recorded.len() as u64, RECORDED, "programs with transcripts");
+    let mut differences = 0;
+    for (left, right) in recorded.into_iter().zip(run_recorded(Kind::under_test())) {
+        assert_eq!(
+            (left.seed, left.sum),
+            (right.seed, right.sum),
+            "programs are drawn differently now: record them with DIFFERENTIAL_RECORD=1"
+        );
+        if left.shown != right.shown {
+            differences += 1;
+            let (program, seed) = (draw::program(left.seed, 1), left.seed);
+            let (left, right) = (left.shown, right.shown);
+            println!(
+                "=== program {seed} differs:\n{}",
+                Difference {
+                    program,
+                    left,
+                    right
+                }
+            );
+        }
+    }
+    assert_eq!(differences, 0, "programs show something else");
 }

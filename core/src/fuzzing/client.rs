@@ -155,7 +155,9 @@ impl Client {
             }
             assert_eq!(front.map(|(xid, _)| xid), Some(-1), "no event, no reply");
         }
-        let (xid, op) = front.expect("a reply that nobody asked for");
+        let Some((xid, op)) = front else {
+            panic!("nobody asked for {header:?} with {:02x?}", r.rest());
+        };
         self.asked.pop_front();
         assert_eq!(
             header.xid,
