@@ -55,7 +55,7 @@ const READS: &[i32] = &[
 const QUOTAS: u64 = 0;
 
 /// Per cent of the entries of access lists whose id is null.
-const NULL_IDS: u64 = 2;
+const NULL_IDS: u64 = 0;
 
 const DIGEST: &str = "user:smGaoVKd/cQkjm7b88GyorAUz20=";
 
@@ -209,6 +209,7 @@ impl Draw {
     fn burst(&mut self, slot: usize) -> Step {
         let count = 2 + self.below(4);
         let mut requests: Vec<_> = (0..count).map(|_| self.request(slot)).collect();
+        requests.retain(|request| !matches!(request.op, op::SASL | op::RECONFIG));
         if self.chance(5) {
             requests.push(self.fields(slot, op::CLOSE_SESSION, Vec::new()));
         }
