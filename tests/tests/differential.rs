@@ -68,6 +68,7 @@ fn against_zookeeper(test: &str, form: Form, from: u64, count: u64) {
         let Some(difference) = pair.compare(&program) else {
             continue;
         };
+        println!("=== program {seed} differs");
         let Some(small) = pair.shrink(&difference) else {
             passing += 1;
             println!("=== program {seed} differed once and never again:\n{difference}");

@@ -27,9 +27,6 @@ const SLOTS: usize = 4;
 /// Turns that a server may need until nothing is under way.
 const TURNS_MAX: usize = 10_000;
 
-/// Turns without any news, after which a node that waits for something waits in vain.
-const IDLE_TURNS_MAX: usize = 1_000;
-
 /// What a node may put out in one turn, far beyond what the inputs here can ask for: replies of a
 /// node under test stay in proportion to what its clients sent.
 const TURN_BYTES_MAX: usize = 8 << 20;
@@ -328,31 +325,25 @@ impl World {
         panic!("{TURNS_MAX} deadlines within {time:?}");
     }
 
-    /// Until nothing is under way.
+    /// Until the node neither has anything under way nor asks for a turn. What was asked by then
+    /// and has no answer gets none.
     fn settle(&mut self) {
-        // A turn of its own may be needed for what waits for one.
-        let mut idle = 0;
         for _ in 0..TURNS_MAX {
             let read = self.read();
             self.turn();
             let synced = self.sync(usize::MAX);
             let stored = self.store_step();
             self.pass(Duration::from_micros(1));
-            idle = if read || synced || stored {
-                0
-            } else {
-                idle + 1
-            };
-            if idle > 2 && (self.node.status().outstanding == 0 || idle > IDLE_TURNS_MAX) {
-                assert!(self.disk.queue.is_empty() && !self.disk.owes_step);
-                self.clients
-                    .iter()
-                    .flatten()
-                    .for_each(Client::check_settled);
-                let left = self.node.status().outstanding;
-                assert_eq!(left, 0, "requests of nobody");
-                return;
+            let asks = self.node.deadline().is_some_and(|at| at <= self.now.mono);
+            if read || synced || stored || asks {
+                continue;
             }
+            self.clients
+                .iter()
+                .flatten()
+                .for_each(Client::check_settled);
+            let left = self.node.status().outstanding;
+            return assert_eq!(left, 0, "requests of nobody");
         }
         panic!("something is under way for ever");
     }

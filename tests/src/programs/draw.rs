@@ -2,8 +2,10 @@
 //! and illegal; now and then a record that is none.
 //!
 //! Not drawn are the few things in which Vivarium is listed to differ: deleteContainer and
-//! createSession, which ZooKeeper carries out for anybody, and createTTL with a negative time to
-//! live and without the flag, of which ZooKeeper dies.
+//! createSession, which ZooKeeper carries out for anybody; a quota inside another one, or with
+//! limits that can not be read; writes to `zookeeper_stats`; a null id in an access list together
+//! with flags that are none; and createTTL with a negative time to live and without the flag, of
+//! which ZooKeeper dies.
 
 use super::{Body, Field, Hello, Password, Program, Request, SLOTS, Seen, Step, Twist};
 use crate::ask::op;
@@ -52,10 +54,10 @@ const READS: &[i32] = &[
 ];
 
 /// Per cent of the programs that are about quotas.
-const QUOTAS: u64 = 0;
+const QUOTAS: u64 = 12;
 
 /// Per cent of the entries of access lists whose id is null.
-const NULL_IDS: u64 = 0;
+const NULL_IDS: u64 = 1;
 
 const DIGEST: &str = "user:smGaoVKd/cQkjm7b88GyorAUz20=";
 
@@ -65,8 +67,8 @@ pub struct Draw {
     xids: [i32; SLOTS],
     /// Servers to connect to.
     servers: usize,
-    /// One program in some is about quotas.
-    is_about_quota: bool,
+    /// What has a quota, below the program's node, in a program that is about quotas.
+    quota: Option<&'static str>,
 }
 
 /// The program of this number, for so many servers.
@@ -75,17 +77,34 @@ pub fn program(seed: u64, servers: usize) -> Program {
         random: Random::new(seed),
         xids: [0; SLOTS],
         servers,
-        is_about_quota: false,
+        quota: None,
     };
-    draw.is_about_quota = draw.chance(QUOTAS);
+    if draw.chance(QUOTAS) {
+        draw.quota = Some(draw.pick(&["/a", "/a", "/a/b", ""]));
+    }
     let mut steps = Vec::new();
     for slot in 0..2 {
         steps.push(draw.open(slot));
+    }
+    if draw.quota.is_some() {
+        steps.push(draw.quota(0));
     }
     for _ in 0..8 + draw.below(20) {
         steps.push(draw.step());
     }
     Program { seed, steps }
+}
+
+/// Is there a null that ZooKeeper fails on? Its leader makes no transaction of a multi with one,
+/// and a follower waits for it for ever.
+fn has_null(op: i32, fields: &[Field]) -> bool {
+    let null = Field::Buffer(None);
+    match op {
+        op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
+            fields[0] == null || fields[2] == Field::Int(-1) || fields[2..].contains(&null)
+        }
+        _ => fields[0] == null,
+    }
 }
 
 impl Draw {
@@ -118,8 +137,9 @@ impl Draw {
             3..=6 => self.resume(slot),
             7 => Step::Drop { slot },
             8 => self.raw(slot),
-            9..=16 => self.burst(slot),
-            17..=22 if self.is_about_quota => self.quota(slot),
+            // ZooKeeper judges a write by what its quota held before those that are under way.
+            9..=16 if self.quota.is_none() => self.burst(slot),
+            9..=10 if self.quota.is_some() => self.quota(slot),
             17..=20 => self.authenticate(slot),
             21 => self.last(slot),
             _ => {
@@ -217,13 +237,13 @@ impl Draw {
     }
 
     fn quota(&mut self, slot: usize) -> Step {
-        let base = self.pick(&["/a", "/a", "/a/b", ""]);
+        let base = self.quota.expect("a program about quotas");
         let limits = self.pick(&[
             "count=2,bytes=-1",
             "count=3,bytes=20",
             "count=1,bytes=10=;byteHardLimit=20;countHardLimit=2",
             "count=1,bytes=10=;byteHardLimit=12",
-            "countHardLimit=1",
+            "countHardLimit=3",
             "byteHardLimit=8;countHardLimit=4",
         ]);
         let mut requests = Vec::new();
@@ -348,11 +368,11 @@ impl Draw {
         let (op, fields) = match self.below(22) {
             0..=14 => {
                 let watch = Field::Byte(self.pick(&[0, 1, 1, 2]));
-                (self.pick(READS), vec![self.path(), watch])
+                (self.pick(READS), vec![self.known(), watch])
             }
-            15..=17 => (op::GET_ACL, vec![self.path()]),
+            15..=17 => (op::GET_ACL, vec![self.known()]),
             18..=19 => (op::GET_EPHEMERALS, vec![self.prefix()]),
-            _ => (op::GET_ALL_CHILDREN_NUMBER, vec![self.path()]),
+            _ => (op::GET_ALL_CHILDREN_NUMBER, vec![self.known()]),
         };
         (op, Body::Fields(fields))
     }
@@ -361,12 +381,12 @@ impl Draw {
         let (op, fields) = match self.below(15) {
             0..=5 => {
                 let mode = self.pick(&[0, 0, 0, 1, 1, 1, 2, -1]);
-                (op::ADD_WATCH, vec![self.watched(), Field::Int(mode)])
+                (op::ADD_WATCH, vec![self.known(), Field::Int(mode)])
             }
             6..=9 => {
                 let kind = self.pick(&[1, 2, 3, 3, 4, 5, 0, 6]);
                 let op = self.pick(&[op::CHECK_WATCHES, op::REMOVE_WATCHES]);
-                (op, vec![self.watched(), Field::Int(kind)])
+                (op, vec![self.known(), Field::Int(kind)])
             }
             _ => {
                 let op = self.pick(&[op::SET_WATCHES, op::SET_WATCHES2]);
@@ -433,19 +453,27 @@ impl Draw {
             0..=2 => Field::Below(self.pick(ODD_BELOW).into()),
             3..=4 => Field::Plain(self.pick(ODD_PLAIN).into()),
             5 => Field::Below(String::new()),
-            6 if self.is_about_quota => Field::Below("/a".into()),
-            7..=10 if self.is_about_quota => {
-                let leaf = self.pick(&["/zookeeper_stats", "/zookeeper_limits", ""]);
-                Field::Quota(format!("/a{leaf}"))
-            }
+            6 => Field::Below(self.quota.unwrap_or("/a").into()),
             11 if self.chance(20) => Field::Buffer(None),
             _ => Field::Below(self.name()),
         }
     }
 
-    /// A path for a watch. ZooKeeper keeps watches on null, too; nothing can fire them.
+    /// A path for what does not write: a quota's own nodes, too.
+    fn known(&mut self) -> Field {
+        let quotas_own = self.chance(15);
+        match self.quota {
+            Some(base) if quotas_own => {
+                let leaf = self.pick(&["/zookeeper_stats", "/zookeeper_limits", ""]);
+                Field::Quota(format!("{base}{leaf}"))
+            }
+            _ => self.path(),
+        }
+    }
+
+    /// A path to set a watch on again. ZooKeeper keeps some of those on null.
     fn watched(&mut self) -> Field {
-        match self.path() {
+        match self.known() {
             Field::Buffer(None) => Field::Below(String::new()),
             path => path,
         }
@@ -526,7 +554,12 @@ impl Draw {
     fn create(&mut self, op: i32) -> Vec<Field> {
         let mut fields = vec![self.path(), self.data()];
         self.acl(&mut fields);
+        // Which of a null id and of bad flags is seen first is not said to be the same.
+        let has_null_id = fields[2..].contains(&Field::Buffer(None));
         let flags = match op {
+            op::CREATE_TTL if has_null_id => 5,
+            op::CREATE_CONTAINER if has_null_id => 4,
+            _ if has_null_id => self.pick(&[0, 1, 2, 3]),
             op::CREATE_TTL => self.pick(&[5, 5, 5, 6, 6, 0, 1, 4, 9]),
             op::CREATE_CONTAINER => self.pick(&[4, 4, 4, 0, 1, 2, 3, 5]),
             _ => self.pick(&[0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 7, -1]),
@@ -535,6 +568,9 @@ impl Draw {
         if op == op::CREATE_TTL {
             // None so short that it could end within the program.
             let mut ttl = self.pick(&[1_000_000, 1_000_000, 0, -5, (1 << 40) - 1, 1 << 40]);
+            if has_null_id {
+                ttl = 1_000_000;
+            }
             if !matches!(flags, 5 | 6) {
                 ttl = ttl.max(0);
             }
@@ -544,7 +580,7 @@ impl Draw {
     }
 
     fn versioned(&mut self) -> Vec<Field> {
-        vec![self.path(), self.version()]
+        vec![self.known(), self.version()]
     }
 
     fn set_data(&mut self) -> Vec<Field> {
@@ -602,7 +638,9 @@ impl Draw {
                 op::SET_ACL => self.set_acl(),
                 _ => self.versioned(),
             };
-            parts.push((op, fields));
+            if self.servers == 1 || !has_null(op, &fields) {
+                parts.push((op, fields));
+            }
         }
         parts
     }
@@ -616,7 +654,7 @@ impl Draw {
             } else {
                 self.pick(&[op::GET_DATA, op::GET_CHILDREN])
             };
-            parts.push((op, vec![self.path(), Field::Byte(self.pick(&[0, 1]))]));
+            parts.push((op, vec![self.known(), Field::Byte(self.pick(&[0, 1]))]));
         }
         parts
     }

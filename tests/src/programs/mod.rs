@@ -102,7 +102,7 @@ pub enum Body {
 }
 
 /// One field of a record. Paths are put below the program's own node.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Field {
     Byte(u8),
     Int(i32),

@@ -134,9 +134,8 @@ impl View {
         };
         let name = text::name(op);
         let mut line = format!("{name} (xid {xid}): {error} at {}", self.zxid(zxid));
-        // ZooKeeper's refusal of a write inside has the end of an empty list behind it.
-        const NO_RESULTS: &[u8] = &[255, 255, 255, 255, 1, 255, 255, 255, 255];
-        if op == op::MULTI_READ && error == -5 && fields.0 == NO_RESULTS {
+        // ZooKeeper leaves behind the header what it had found until it refused the whole.
+        if op == op::MULTI_READ && error == -5 {
             fields.0 = &[];
         }
         if error == 0 || !fields.0.is_empty() {

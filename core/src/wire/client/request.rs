@@ -212,15 +212,15 @@ impl<'a> Request<'a> {
                 recursive: r.vector(path)?,
             },
             op::ADD_WATCH => Self::AddWatch {
-                path: path(r)?,
+                path: watched_path(r)?,
                 mode: r.i32()?,
             },
             op::CHECK_WATCHES => Self::CheckWatches {
-                path: path(r)?,
+                path: watched_path(r)?,
                 kind: r.i32()?,
             },
             op::REMOVE_WATCHES => Self::RemoveWatches {
-                path: path(r)?,
+                path: watched_path(r)?,
                 kind: r.i32()?,
             },
             _ => unreachable!("not about watches"),
@@ -414,6 +414,11 @@ fn path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
 
 /// A path whose text is checked first: null is found to be no path, as empty is.
 fn judged_path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
+    r.string_or_empty()
+}
+
+/// A path that nobody looks up. Null is one, and as with empty nothing ever happens there.
+fn watched_path<'a>(r: &mut Reader<'a>) -> Decoded<Cow<'a, str>> {
     r.string_or_empty()
 }
 
