@@ -14,6 +14,10 @@ pub const CLIENT_FRAME_BYTES_SETTING: core::ops::RangeInclusive<usize> = 128..=(
 /// this one with another setting, has taken from a client is always readable again.
 pub const RECORD_FIELD_BYTES_MAX: usize = 2 * *CLIENT_FRAME_BYTES_SETTING.end();
 
+/// Longest entry of a snapshot: path and data of a node, or an access control list, which have all
+/// come in one client frame, and a little beside them. A reader keeps no more of what does not end.
+pub const SNAPSHOT_ENTRY_BYTES_MAX: usize = *CLIENT_FRAME_BYTES_SETTING.end() + (4 << 10);
+
 /// Longest access control list, encoded: one frame of default length. A request of that length
 /// stays below, unless it multiplies itself by the scheme `auth`.
 pub const ACL_BYTES_MAX: usize = CLIENT_FRAME_BYTES_MAX;
@@ -146,7 +150,8 @@ pub const ELECTION_LINK_SILENCE_MAX: Duration = Duration::from_secs(5);
 /// become the leader: a follower is often faster.
 pub const LEADER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What such a connection may say before it is answered: one FOLLOWERINFO is below 100 bytes.
+/// What such a connection may say before it is answered, and any other before it has said who it
+/// is: one FOLLOWERINFO is below 100 bytes.
 pub const PARKED_BYTES_MAX: usize = 4_096;
 
 /// An observer that has lost its leader waits up to this long before it looks again, as in
@@ -169,6 +174,9 @@ pub const SWEEP_NODES_PER_STEP: usize = 4_096;
 /// Shortest time between two steps of the sweeper, so that others have their turns.
 pub const SWEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
 
+/// Refusals by the same limit are reported at most this often.
+pub const REFUSAL_REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The same excess of the same quota is reported at most this often, as in ZooKeeper.
 pub const QUOTA_REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -179,6 +187,18 @@ pub const EXTENDED_SERVER_ID_MAX: i64 = 254;
 /// A connection without a session is closed after this time, as in ZooKeeper.
 pub const SESSIONLESS_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A limit by which requests are refused, for the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// The leader's `jute.maxbuffer`, by a write from a server that has a larger one.
+    Frame { bytes: usize, max: usize },
+    /// `vivarium.memoryLimit`, by a write that makes the tree larger.
+    Memory { max: u64 },
+    /// `throttled_op_wait_time`, by a request that waited while too many were in process.
+    Wait { max: Duration },
+}
+
+const _: () = assert!(SNAPSHOT_ENTRY_BYTES_MAX < RECORD_FIELD_BYTES_MAX);
 const _: () = assert!(COMMITTED_LOG_COUNT_MAX >= 500);
 const _: () = assert!(RECORD_FIELD_BYTES_MAX > CLIENT_FRAME_BYTES_MAX);
 const _: () = assert!(RECORD_FIELD_BYTES_MAX > *CLIENT_FRAME_BYTES_SETTING.end());

@@ -12,14 +12,11 @@ use core::fmt;
 
 use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
-use crate::limits::RECORD_FIELD_BYTES_MAX;
+use crate::limits::SNAPSHOT_ENTRY_BYTES_MAX;
 use crate::mutants::Mutants;
 use crate::tree::{AclId, NodeId, StoredStat, Tree};
 use crate::wire::jute::{DecodeError, Decoded, Reader};
 use crate::wire::records::Acl;
-
-/// Longest single entry: a path, data or ACL list at their limits, and room for the rest.
-const ENTRY_BYTES_MAX: usize = 4 * RECORD_FIELD_BYTES_MAX;
 
 /// Why bytes are no snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,7 +56,12 @@ impl fmt::Display for LoadFault {
         match self {
             Self::Unfinished => f.write_str("the snapshot ends before its last node"),
             Self::Undecodable(what, why) => write!(f, "{what}: {why}"),
-            Self::EntryTooLong => write!(f, "an entry is longer than {ENTRY_BYTES_MAX} bytes"),
+            Self::EntryTooLong => {
+                write!(
+                    f,
+                    "an entry is longer than {SNAPSHOT_ENTRY_BYTES_MAX} bytes"
+                )
+            }
             Self::Count(what, n) => write!(f, "negative number of {what}: {n}"),
             Self::SessionTwice(session) => write!(f, "session {session} stands there twice"),
             Self::AclTwice(id) => write!(f, "ACL number {id} stands there twice"),
@@ -148,7 +150,7 @@ impl SnapshotLoader {
         } else {
             joined.drain(..used);
         }
-        if joined.len() > ENTRY_BYTES_MAX {
+        if joined.len() > SNAPSHOT_ENTRY_BYTES_MAX {
             return Err(self.error(LoadFault::EntryTooLong));
         }
         self.pending = joined;
@@ -218,6 +220,11 @@ impl SnapshotLoader {
                 self.stage = Stage::Acls(checked(count, "ACLs")?).next();
             }
             Stage::Acls(left) => {
+                // Not kept for its end to come, if it can not be that long.
+                let announced = announced_acl(r.rest());
+                if announced > SNAPSHOT_ENTRY_BYTES_MAX {
+                    return Err(LoadFault::EntryTooLong);
+                }
                 let (id, list) = read_acl(r).map_err(undecodable("ACL"))?;
                 let ours = self.tree.retain_acl(&list);
                 if self.acls.insert(id, ours).is_some() {
@@ -314,6 +321,14 @@ fn checked(count: i32, what: &'static str) -> Result<i32, LoadFault> {
 
 fn read_session(r: &mut Reader<'_>) -> Decoded<(SessionId, i32)> {
     Ok((SessionId(r.i64()?), r.i32()?))
+}
+
+/// The least length of the ACL entry at the front, by the count in it.
+fn announced_acl(bytes: &[u8]) -> usize {
+    const MEMBER_BYTES_MIN: usize = 12;
+    let mut r = Reader::new(bytes);
+    let count = r.i64().and_then(|_| r.i32()).unwrap_or(0);
+    usize::try_from(count).map_or(0, |n| n.saturating_mul(MEMBER_BYTES_MIN))
 }
 
 fn read_acl(r: &mut Reader<'_>) -> Decoded<(i64, Vec<Acl>)> {

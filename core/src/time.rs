@@ -18,6 +18,21 @@ pub struct Now {
     pub wall: WallMs,
 }
 
+/// When something was done last that must not be done often.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Seldom(Option<Instant>);
+
+impl Seldom {
+    /// May it be done again? Then it counts as done.
+    pub fn admit(&mut self, now: Instant, interval: Duration) -> bool {
+        let admitted = self.0.is_none_or(|last| now - last >= interval);
+        if admitted {
+            self.0 = Some(now);
+        }
+        admitted
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 

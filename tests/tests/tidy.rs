@@ -34,7 +34,7 @@ const CORE: &[edges::Row] = &[
     ),
     ("recovery", &["ids", "mutants", "wire", "database", "log"]),
     // The vocabulary of the driver, and what a server is made of.
-    ("boundary", &["ids", "quota", "recovery"]),
+    ("boundary", &["ids", "limits", "quota", "recovery"]),
     ("durable", &["ids"]),
     ("quorum", &["ids", "mutants", "config"]),
     ("links", &["ids", "time", "limits", "boundary"]),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Span;
 use super::input::Channel;
 use crate::ids::{ConnId, Epoch, LinkId, ServerId, SessionId, WriteSeq, Zxid};
+use crate::limits::Limit;
 use crate::quota::Excess;
 
 /// One effect.
@@ -217,6 +218,8 @@ pub enum Event {
     },
     /// A client writes beyond a quota. Said once in a while only.
     QuotaExceeded(Excess),
+    /// Requests are refused by this limit. Said once in a while only.
+    LimitReached(Limit),
     SnapshotTaken {
         zxid: Zxid,
     },

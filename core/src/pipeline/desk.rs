@@ -13,7 +13,7 @@ use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
 use super::throttle::{Throttle, Verdict};
 use super::watching::is_watching;
 use super::{Service, Serving, Upstream};
-use crate::boundary::CloseReason;
+use crate::boundary::{Action, CloseReason, Event};
 use crate::config::{Config, Rules};
 use crate::database::{Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
@@ -290,6 +290,9 @@ impl Desk {
             Verdict::Serve => self.take_request(c, request, ctx),
             Verdict::Stale => Err(CloseReason::RequestStale),
             Verdict::TooLate => {
+                if let Some(limit) = self.throttle.tell(now) {
+                    ctx.out.push(Action::Report(Event::LimitReached(limit)));
+                }
                 self.received += 1;
                 let header = RequestHeader::read(&mut Reader::new(request))
                     .map_err(|_| CloseReason::FrameMalformed)?;

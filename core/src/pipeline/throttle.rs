@@ -8,7 +8,8 @@ use core::time::Duration;
 
 use crate::config;
 use crate::ids::ConnId;
-use crate::time::Instant;
+use crate::limits::{Limit, REFUSAL_REPORT_INTERVAL};
+use crate::time::{Instant, Seldom};
 use crate::wire::client::RequestHeader;
 use crate::wire::records::op;
 
@@ -71,6 +72,7 @@ pub(super) struct Throttle {
     waiting: VecDeque<ConnId>,
     /// Bytes of large requests in process.
     large_bytes: usize,
+    told: Seldom,
     pub(super) counters: Throttled,
 }
 
@@ -80,6 +82,7 @@ impl Throttle {
             rules: rules.clone(),
             waiting: VecDeque::new(),
             large_bytes: 0,
+            told: Seldom::default(),
             counters: Throttled::default(),
         }
     }
@@ -146,6 +149,14 @@ impl Throttle {
             return Verdict::TooLate;
         }
         Verdict::Serve
+    }
+
+    /// What is to be reported when a request is too late.
+    pub(super) fn tell(&mut self, now: Instant) -> Option<Limit> {
+        let max = self.rules.wait_max;
+        self.told
+            .admit(now, REFUSAL_REPORT_INTERVAL)
+            .then_some(Limit::Wait { max })
     }
 
     // ----- large requests -----

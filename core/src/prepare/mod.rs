@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use crate::config::Rules;
 use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
-use crate::limits::ZNODE_BYTES;
+use crate::limits::{Limit, ZNODE_BYTES};
 use crate::mutants::Mutants;
 use crate::quota::Excess;
 use crate::time::WallMs;
@@ -63,6 +63,8 @@ pub struct Outstanding {
     changes: Changes,
     rules: Rules,
     excesses: Vec<Excess>,
+    /// The limit by which the last write was refused.
+    refusal: Option<Limit>,
     /// Memory that each proposed record may take, oldest first, and the sum.
     proposed: VecDeque<(Zxid, u64)>,
     proposed_bytes: u64,
@@ -75,6 +77,7 @@ impl Outstanding {
             changes: Changes::default(),
             rules: rules.clone(),
             excesses: Vec::new(),
+            refusal: None,
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             mutants,
@@ -119,7 +122,9 @@ impl Outstanding {
     fn judge<'a>(&mut self, db: &Database, ask: &Ask<'a>) -> Result<Txn<'a>, ErrorCode> {
         // Another server takes longer frames than this one: its clients are told so by the leader,
         // whose limit is the ensemble's.
-        if ask.body.len() > self.rules.frame_bytes_max {
+        let (bytes, max) = (ask.body.len(), self.rules.frame_bytes_max);
+        if bytes > max {
+            self.refusal = Some(Limit::Frame { bytes, max });
             return Err(ErrorCode::MarshallingError);
         }
         let mut writer = Writer {
@@ -128,6 +133,7 @@ impl Outstanding {
             ask,
             rules: &self.rules,
             excesses: &mut self.excesses,
+            refusal: &mut self.refusal,
             proposed_bytes: self.proposed_bytes,
             mutants: self.mutants,
         };
@@ -172,6 +178,11 @@ impl Outstanding {
     /// Writes beyond a quota since this was last asked, refused or not.
     pub fn take_excesses(&mut self) -> Vec<Excess> {
         core::mem::take(&mut self.excesses)
+    }
+
+    /// The limit that refused a write since this was last asked.
+    pub fn take_refusal(&mut self) -> Option<Limit> {
+        self.refusal.take()
     }
 
     /// Stat and number of children of a node as the next write meets it.

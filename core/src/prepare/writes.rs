@@ -13,7 +13,7 @@ use super::{Ask, Refusal};
 use crate::acl;
 use crate::config::Rules;
 use crate::database::Database;
-use crate::limits::ZNODE_BYTES;
+use crate::limits::{Limit, ZNODE_BYTES};
 use crate::mutants::{Mutant, Mutants};
 use crate::path;
 use crate::quota::{self, Excess, Usage};
@@ -38,6 +38,7 @@ pub(super) struct Writer<'s, 'a> {
     pub(super) ask: &'s Ask<'a>,
     pub(super) rules: &'s Rules,
     pub(super) excesses: &'s mut Vec<Excess>,
+    pub(super) refusal: &'s mut Option<Limit>,
     /// Memory that proposed writes may take.
     pub(super) proposed_bytes: u64,
     pub(super) mutants: Mutants,
@@ -325,10 +326,11 @@ impl<'a> Writer<'_, 'a> {
 
     /// May the tree grow by this much (`vivarium.memoryLimit`)? Everything proposed counts as if it
     /// made the tree larger: it is little, and soon known better. What makes it smaller always may.
-    fn within_memory(&self, more: i64) -> Result<(), ErrorCode> {
+    fn within_memory(&mut self, more: i64) -> Result<(), ErrorCode> {
         let (limit, more) = (self.rules.memory_max, u64::try_from(more).unwrap_or(0));
         let used = self.db.tree().memory_bytes() + self.proposed_bytes;
         if limit > 0 && more > 0 && used + more > limit {
+            *self.refusal = Some(Limit::Memory { max: limit });
             return Err(ErrorCode::QuotaExceeded);
         }
         Ok(())

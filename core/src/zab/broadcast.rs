@@ -13,7 +13,7 @@ use crate::boundary::Event;
 use crate::database::Outcome;
 use crate::durable::{Logged, Persisted};
 use crate::ids::{Epoch, LinkId, ServerId, SessionId, Zxid};
-use crate::limits::QUOTA_REPORT_INTERVAL;
+use crate::limits::{Limit, QUOTA_REPORT_INTERVAL, REFUSAL_REPORT_INTERVAL};
 use crate::log::LogEntry;
 use crate::mutants::{Mutant, Mutants};
 use crate::pipeline::Upstream;
@@ -24,7 +24,7 @@ use crate::session::Scope;
 use crate::session::tracker::{Owner, Standing, Tracker};
 use crate::shared::Shared;
 use crate::sweeper::Sweeper;
-use crate::time::Instant;
+use crate::time::{Instant, Seldom};
 use crate::wire::records::{ErrorCode, Id, op};
 use crate::wire::txn::TxnHeader;
 
@@ -92,6 +92,8 @@ pub(crate) struct Broadcast {
     news: Vec<News>,
     /// The excess that was reported last, and when.
     last_excess: Option<((String, Measure, bool), Instant)>,
+    told_frame: Seldom,
+    told_memory: Seldom,
     sizes: ProposalSizes,
 }
 
@@ -134,6 +136,8 @@ impl Broadcast {
             round_due: Instant::default(),
             news: Vec::new(),
             last_excess: None,
+            told_frame: Seldom::default(),
+            told_memory: Seldom::default(),
             sizes: ProposalSizes {
                 last: -1,
                 min: -1,
@@ -372,6 +376,7 @@ impl Broadcast {
         let mut record = Vec::new();
         self.outstanding.prepare(&sh.db, &ask, &mut record);
         self.report_excesses(sh);
+        self.report_refusal(sh);
         self.last = zxid;
         let size = record.len() as i64;
         self.sizes = ProposalSizes {
@@ -407,6 +412,20 @@ impl Broadcast {
                 self.last_excess = Some((what, sh.now.mono));
                 sh.report(Event::QuotaExceeded(excess));
             }
+        }
+    }
+
+    fn report_refusal(&mut self, sh: &mut Shared) {
+        let Some(limit) = self.outstanding.take_refusal() else {
+            return;
+        };
+        let told = match limit {
+            Limit::Frame { .. } => &mut self.told_frame,
+            Limit::Memory { .. } => &mut self.told_memory,
+            Limit::Wait { .. } => unreachable!("a write that is judged does not wait"),
+        };
+        if told.admit(sh.now.mono, REFUSAL_REPORT_INTERVAL) {
+            sh.report(Event::LimitReached(limit));
         }
     }
 

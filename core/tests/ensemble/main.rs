@@ -3,6 +3,7 @@
 //! simulator's business.
 
 mod client;
+mod limits;
 mod nodes;
 mod sessions;
 mod without_quorum;

@@ -363,6 +363,29 @@ impl World {
         self.now_ns = end;
     }
 
+    /// Somebody connects to the quorum port who is no server.
+    pub(crate) fn intrude(&mut self, at: ServerId) -> LinkId {
+        let (near, far) = (LinkId(self.fresh_id()), LinkId(self.fresh_id()));
+        let nobody = ServerId(0);
+        self.links.insert((at, near), (nobody, far));
+        self.links.insert((nobody, far), (at, near));
+        self.events
+            .push_back((at, Event::Opened(near, None, Channel::Quorum)));
+        self.drain();
+        near
+    }
+
+    /// Bytes come in on a link.
+    pub(crate) fn hand(&mut self, at: ServerId, link: LinkId, bytes: &[u8]) {
+        self.events
+            .push_back((at, Event::Bytes(link, bytes.to_vec())));
+        self.drain();
+    }
+
+    pub(crate) fn is_open(&self, at: ServerId, link: LinkId) -> bool {
+        self.links.contains_key(&(at, link))
+    }
+
     fn drain(&mut self) {
         while let Some((to, event)) = self.events.pop_front() {
             let input = match &event {

@@ -31,6 +31,8 @@ pub(super) struct Draft {
     enforce: bool,
     /// Where `enforce.auth.enabled` was given.
     enforced_at: Option<Place>,
+    /// Where `sessionRequireClientSASLAuth` was given.
+    sasl_required_at: Option<Place>,
     schemes: Vec<String>,
     is_weighted: bool,
     weights: Weights,
@@ -350,6 +352,8 @@ impl Draft {
         let row = row.expect("the caller has asked whether it is a rule");
         if key == "enforce.auth.enabled" {
             self.enforced_at = Some(place);
+        } else if key == "sessionRequireClientSASLAuth" {
+            self.sasl_required_at = Some(place);
         }
         let shown = if is_secret(key) { "the value" } else { value };
         (row.set)(self, value).map_err(|allowed| format!("{key}: `{shown}` is not {allowed}"))
@@ -358,7 +362,8 @@ impl Draft {
     /// Puts together what belongs together.
     ///
     /// # Errors
-    /// Authentication is enforced, but nobody could authenticate.
+    /// Authentication is enforced, but nobody could authenticate: no scheme is named, or one that
+    /// this server can not check. ZooKeeper does not start then, either.
     pub(super) fn finish(&self) -> Result<Rules, Complaint> {
         let mut rules = self.rules.clone();
         if self.require_sasl {
@@ -372,6 +377,18 @@ impl Draft {
                 });
             }
             rules.enforced_schemes = self.schemes.clone();
+        }
+        let can_check = |s: &str| s == "ip" || (s == "digest" && rules.digest_auth);
+        if let Some(scheme) = rules.enforced_schemes.iter().find(|s| !can_check(s)) {
+            let (place, key) = if self.require_sasl {
+                (self.sasl_required_at, "sessionRequireClientSASLAuth")
+            } else {
+                (self.enforced_at, "enforce.auth.enabled")
+            };
+            return Err(Complaint {
+                place,
+                text: format!("{key} is true, but this server has no provider of `{scheme}`"),
+            });
         }
         if self.is_weighted {
             let SessionWeights {

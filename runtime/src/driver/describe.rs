@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tracing::Level;
 use vivarium_core::boundary::{CloseReason, Event, Fault, Whom};
-use vivarium_core::limits::EXTENDED_SERVER_ID_MAX;
+use vivarium_core::limits::{EXTENDED_SERVER_ID_MAX, Limit};
 
 use super::quiet::Quiet;
 use crate::exit::Exit;
@@ -137,8 +137,25 @@ pub(super) fn log_event(event: &Event) {
             "quota exceeded: {}",
             if excess.is_hard { "refused" } else { "not refused, the limit is a soft one" }
         ),
+        Event::LimitReached(limit) => tracing::warn!("{}", refused_by(limit)),
         Event::SnapshotTaken { zxid } => tracing::info!(%zxid, "snapshot taken"),
         Event::Note { text } => tracing::info!("{text}"),
+    }
+}
+
+fn refused_by(limit: &Limit) -> String {
+    match limit {
+        Limit::Frame { bytes, max } => format!(
+            "refused: a write of {bytes} bytes from a server that takes longer ones than this \
+             leader ({max}): jute.maxbuffer should be the same everywhere"
+        ),
+        Limit::Memory { max } => format!(
+            "refused: a write that makes the tree larger than {max} bytes (vivarium.memoryLimit)"
+        ),
+        Limit::Wait { max } => format!(
+            "refused: a request that waited for longer than {} ms (throttled_op_wait_time)",
+            max.as_millis()
+        ),
     }
 }
 

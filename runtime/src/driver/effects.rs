@@ -187,6 +187,7 @@ impl Effects {
             | Event::SessionExpired { .. }
             | Event::DigestMismatch { .. }
             | Event::QuotaExceeded(_)
+            | Event::LimitReached(_)
             | Event::SnapshotTaken { .. }
             | Event::Note { .. } => {}
         }

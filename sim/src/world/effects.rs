@@ -185,6 +185,7 @@ impl World {
             | Report::SessionExpired { .. }
             | Report::SnapshotTaken { .. }
             | Report::QuotaExceeded(_)
+            | Report::LimitReached(_)
             | Report::Note { .. } => {}
         }
         self.tell(h, format_args!("{text}"));

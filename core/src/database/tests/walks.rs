@@ -1,5 +1,6 @@
 //! Walks while the tree changes, and what a loader makes of their bytes.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 use super::model::{Model, any_history, any_record, assert_same};
 use crate::database::{Database, WalkId, Walked};
 use crate::ids::{SessionId, Zxid};
+use crate::limits::{CLIENT_FRAME_BYTES_SETTING, SNAPSHOT_ENTRY_BYTES_MAX};
 use crate::mutants::Mutants;
 use crate::snapshot::{LoadFault, SnapshotLoader};
 use crate::tree::StoredStat;
@@ -303,21 +305,46 @@ fn every_cut_snapshot_is_unfinished() {
 
 #[test]
 fn an_entry_without_end_is_not_kept() {
-    let mut loader = SnapshotLoader::new(3, Mutants::NONE);
-    // One ACL list that claims two thousand million members.
+    // One ACL list that claims two thousand million members: its count is enough.
     let mut bytes = [0, 0, 0, 0, 0, 0, 0, 1].to_vec();
     bytes.put_i64(1);
     bytes.put_i32(i32::MAX);
-    loader.feed(&bytes).unwrap();
-    let mut fed = 0;
-    let error = loop {
-        match loader.feed(&[0; 1 << 20]) {
-            Ok(used) => fed += used,
-            Err(error) => break error,
-        }
-        assert!(fed < 64 << 20);
-    };
+    let error = SnapshotLoader::new(3, Mutants::NONE)
+        .feed(&bytes)
+        .unwrap_err();
     assert_eq!(error.fault, LoadFault::EntryTooLong);
+    // A path and data that are possible each, but not together.
+    let half = SNAPSHOT_ENTRY_BYTES_MAX / 4 * 3;
+    let mut bytes = head(&[], &[]);
+    bytes.put_buffer(Some(&vec![b'a'; half]));
+    bytes.put_buffer(Some(&vec![0; half]));
+    let mut loader = SnapshotLoader::new(3, Mutants::NONE);
+    let mut fed = 0;
+    let error = bytes.chunks(1 << 20).find_map(|chunk| {
+        fed += chunk.len();
+        loader.feed(chunk).err()
+    });
+    assert_eq!(
+        error.expect("before all of it").fault,
+        LoadFault::EntryTooLong
+    );
+    assert!(fed <= SNAPSHOT_ENTRY_BYTES_MAX + (2 << 20));
+}
+
+#[test]
+fn the_longest_entry_is_read() {
+    let mut bytes = nodes(head(&[], &[]), &[("", -1)]);
+    bytes.truncate(bytes.len() - 5);
+    bytes.put_buffer(Some(b"/a"));
+    bytes.put_buffer(Some(&vec![7; *CLIENT_FRAME_BYTES_SETTING.end()]));
+    bytes.put_i64(-1);
+    bytes.extend([0; 60]);
+    bytes.put_buffer(Some(b"/"));
+    let mut loader = SnapshotLoader::new(3, Mutants::NONE);
+    for chunk in bytes.chunks(4 << 20) {
+        loader.feed(chunk).unwrap();
+    }
+    assert!(loader.is_complete());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::boundary::{Action, CloseReason, Event, FourLetterWord, Outbox, Whom};
 use crate::config::{Config, LearnerType, Member, Rules};
 use crate::database::Database;
 use crate::ids::{ConnId, Epoch, ServerId, SessionId, Zxid};
-use crate::limits::CLIENT_FRAME_BYTES_MAX;
+use crate::limits::{CLIENT_FRAME_BYTES_MAX, Limit};
 use crate::mutants::Mutants;
 use crate::pipeline::{Clients, Serving, Upstream};
 use crate::prepare::{Ask, Outstanding, Refusal};
@@ -35,6 +35,7 @@ pub(super) struct Lab {
     pub(super) upstream: VecDeque<Upstream>,
     pub(super) closed: BTreeMap<ConnId, CloseReason>,
     pub(super) expired: Vec<SessionId>,
+    pub(super) reached: Vec<Limit>,
     pub(super) words: Vec<(ConnId, FourLetterWord)>,
     /// Bytes for each client that it has not read.
     streams: BTreeMap<ConnId, Vec<u8>>,
@@ -188,6 +189,7 @@ impl Lab {
             upstream: VecDeque::new(),
             closed: BTreeMap::new(),
             expired: Vec::new(),
+            reached: Vec::new(),
             words: Vec::new(),
             streams: BTreeMap::new(),
             outstanding: Outstanding::new(&config.rules, mutants),
@@ -231,6 +233,7 @@ impl Lab {
                     );
                 }
                 Action::Report(Event::SessionExpired { session }) => self.expired.push(*session),
+                Action::Report(Event::LimitReached(limit)) => self.reached.push(*limit),
                 Action::Command { conn, word } => self.words.push((*conn, *word)),
                 other => panic!("not for the client side: {other:?}"),
             }

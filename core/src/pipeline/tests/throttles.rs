@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::config::Rules;
+use crate::limits::Limit;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -99,6 +100,7 @@ fn a_request_that_waited_too_long_is_told_so() {
         "each by its own time; pings are answered"
     );
     assert_eq!(lab.clients.throttled().throttled_ops, 1);
+    assert_eq!(lab.reached, [Limit::Wait { max: 100 * MS }]);
 }
 
 #[test]

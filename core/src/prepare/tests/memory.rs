@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::ZNODE_BYTES;
+use crate::limits::{Limit, ZNODE_BYTES};
 
 const REFUSED: i32 = -125;
 
@@ -18,7 +18,12 @@ fn what_grows_is_refused_and_what_shrinks_is_not() {
     let mut lab = room_for(2 * ZNODE_BYTES + 1_000);
     lab.create("/a").expect("room");
     lab.write(&set("/a", &[7; 900], -1)).expect("room");
+    assert_eq!(lab.outstanding.take_refusal(), None);
     assert_eq!(lab.write(&set("/a", &[7; 2_000], -1)), Err(REFUSED));
+    assert!(matches!(
+        lab.outstanding.take_refusal(),
+        Some(Limit::Memory { .. })
+    ));
     lab.create("/b").expect("room for its node");
     assert_eq!(lab.create("/c"), Err(REFUSED));
     lab.write(&set("/a", &[7; 900], -1)).expect("no larger");

@@ -21,6 +21,7 @@ use super::{Leave, Trouble, next_packet};
 use crate::boundary::{CloseReason, Event};
 use crate::durable::{Accepted, Current, Persisted, Settled};
 use crate::ids::{Epoch, LinkId, ServerId, Zxid};
+use crate::limits::PARKED_BYTES_MAX;
 use crate::shared::Shared;
 use crate::time::Instant;
 use crate::wire::quorum::{LearnerInfo, QuorumPacket, decode_ack_epoch, leader_info, packet};
@@ -157,6 +158,12 @@ impl Leading {
                 Err(Trouble::Close(why)) => self.drop_learner(link, why, sh),
                 Err(Trouble::Leave(why)) => return Err(why),
             }
+        }
+        // Whoever reaches the port may announce any length, but not make us keep it.
+        let is_unknown = |h: &Handler| matches!(h.stage, Stage::Unknown);
+        if all.len() - at > PARKED_BYTES_MAX && self.handlers.get(&link).is_some_and(is_unknown) {
+            let why = CloseReason::PeerMalformed("no introduction");
+            self.drop_learner(link, why, sh);
         }
         sh.links.put_back(link, all, at);
         Ok(())

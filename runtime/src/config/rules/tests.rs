@@ -50,7 +50,7 @@ connection_throttle_tokens=10
 connection_throttle_weight_enabled=true
 enableEagerACLCheck=true
 enforce.auth.enabled=true
-enforce.auth.schemes=digest, ip
+enforce.auth.schemes= ip,
 enforceQuota=true
 extendedTypesEnabled=true
 globalOutstandingLimit=50
@@ -81,7 +81,7 @@ fn all() -> Rules {
         skip_acl: true,
         super_digest: Some("super:aGFzaA==".into()),
         digest_auth: false,
-        enforced_schemes: vec!["digest".into(), "ip".into()],
+        enforced_schemes: vec!["ip".into()],
         eager_acl_check: true,
         local_sessions: true,
         local_sessions_upgrading: true,
@@ -214,6 +214,20 @@ fn bad_values_are_refused_with_what_is_allowed() {
             "#\nenforce.auth.enabled=true",
             "line 4: enforce.auth.enabled is true, but enforce.auth.schemes names no scheme",
         ),
+        (
+            "enforce.auth.enabled=true\nenforce.auth.schemes=ip,x509",
+            "line 3: enforce.auth.enabled is true, but this server has no provider of `x509`",
+        ),
+        (
+            "enforce.auth.schemes=digest\nenforce.auth.enabled=true\n\
+             DigestAuthenticationProvider.enabled=false",
+            "line 4: enforce.auth.enabled is true, but this server has no provider of `digest`",
+        ),
+        (
+            "#\nsessionRequireClientSASLAuth=true",
+            "line 4: sessionRequireClientSASLAuth is true, but this server has no provider of \
+             `sasl`",
+        ),
     ] {
         let found = loaded(text, "").map(|l| l.settings).expect_err(text);
         assert!(found.starts_with(says), "{text}\n  {found}\n  {says}");
@@ -243,11 +257,13 @@ fn numbers_as_java_reads_them() {
 }
 
 #[test]
-fn sasl_can_be_demanded_by_its_own_key() {
-    let found = rules("sessionRequireClientSASLAuth=true\nenforce.auth.schemes=digest\n");
-    assert_eq!(found.enforced_schemes, ["sasl"]);
+fn schemes_alone_enforce_nothing() {
     assert_eq!(
-        rules("enforce.auth.schemes=digest\n").enforced_schemes,
+        rules("enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n").enforced_schemes,
+        ["digest", "ip"]
+    );
+    assert_eq!(
+        rules("enforce.auth.schemes=digest,x509\n").enforced_schemes,
         [] as [&str; 0]
     );
 }
