@@ -217,9 +217,12 @@ fn who_does_not_read_costs_little_and_is_cut_off() {
     for stream in &mut mutes {
         stream.write_all(&script).expect("the kernel takes it");
     }
-    // Two answers of each before it is known that they are not read, as much again for queues that
-    // have grown; and a turn's answers, whose buffer stays.
-    let bound = before + 20 * 4 * MIB + 60 * MIB;
+    // Each: less than 1 MiB unread, then 1 MiB of answers at once and the one that goes beyond, and
+    // what was sent already of an answer that has not left as a whole. The turn: 16 MiB of answers
+    // and the one that goes beyond, in a buffer that doubles as it grows, and once more in the
+    // queues of those whose sockets take them.
+    let (each, turn) = (4 * MIB, 3 * 17 * MIB);
+    let bound = before + 20 * each + turn;
     let mut most = 0;
     for _ in 0..30 {
         witness.ping().expect("others are served");
