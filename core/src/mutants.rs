@@ -41,7 +41,7 @@ pub enum Mutant {
     ObserverCounts,
     /// Sessions are expired by the clock of the follower that they are connected to.
     FollowerExpires,
-    /// A leader answers sync at once, without asking whether a quorum still follows.
+    /// A leader answers sync without asking whether a quorum still follows.
     SyncWithoutQuorum,
     /// A recursive watch hears of the node itself and of its children only.
     RecursiveWatchShallow,

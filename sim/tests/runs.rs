@@ -37,6 +37,25 @@ fn every_scenario_passes() {
     }
 }
 
+/// What the deposed leader's scenario is for: no other rule sees an answer that is only too old.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_sync_without_a_quorum_is_found_by_its_own_rule() {
+    use vivarium_core::mutants::Mutant;
+
+    let text = include_str!("../../scenarios/sync-deposed-leader.toml");
+    let scenario = Scenario::parse(text).expect("understood");
+    let mutants = Mutants::with(Mutant::SyncWithoutQuorum);
+    for seed in 1..=10 {
+        let run = play(&scenario, seed, mutants, Trace::default());
+        assert!(
+            matches!(&run.verdict, Verdict::Safety { rule, .. } if rule == "sync-fresh"),
+            "seed {seed}: {:?}",
+            run.verdict
+        );
+    }
+}
+
 #[test]
 fn swarm_seeds_pass() {
     for seed in 0..40 {

@@ -539,8 +539,9 @@ impl Broadcast {
     fn answer_syncs(&mut self, sh: &mut Shared) {
         while let Some(sync) = self.syncs.front().copied() {
             let is_behind = self.proposals.front().is_some_and(|p| p.zxid <= sync.after);
-            let waits = is_behind || sync.round > self.rounds_confirmed;
-            if waits && !self.mutants.has(Mutant::SyncWithoutQuorum) {
+            let is_unconfirmed =
+                sync.round > self.rounds_confirmed && !self.mutants.has(Mutant::SyncWithoutQuorum);
+            if is_behind || is_unconfirmed {
                 return;
             }
             self.syncs.pop_front();

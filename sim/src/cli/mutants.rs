@@ -77,43 +77,60 @@ pub(crate) fn mutants(args: &MutantsArgs) -> u8 {
     0
 }
 
+/// The scenario that shows a bug for which much must come together.
+#[cfg(feature = "mutants")]
+fn stage(mutant: Mutant) -> Option<&'static str> {
+    match mutant {
+        Mutant::SyncWithoutQuorum => {
+            Some(include_str!("../../../scenarios/sync-deposed-leader.toml"))
+        }
+        _ => None,
+    }
+}
+
+/// One run with these bugs, drawn or on the stage.
+#[cfg(feature = "mutants")]
+fn run(stage: Option<&str>, seed: u64, mutants: Mutants) -> vivarium_sim::run::Run {
+    use vivarium_sim::faults::{Options, draw};
+    use vivarium_sim::run::run_swarm;
+    use vivarium_sim::scenario::play;
+    use vivarium_sim::world::Trace;
+
+    let nodes = None;
+    match stage {
+        Some(text) => play(&super::parsed(text), seed, mutants, Trace::default()),
+        None => run_swarm(draw(seed, Options { nodes, mutants }), Trace::default()),
+    }
+}
+
 /// Runs seeds with the bug until one fails; says which and how.
 #[cfg(feature = "mutants")]
 fn hunt(mutant: Mutant, args: &MutantsArgs) -> bool {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use vivarium_sim::faults::{Options, draw};
-    use vivarium_sim::run::{Run, Verdict, run_swarm};
-    use vivarium_sim::world::Trace;
+    use vivarium_sim::run::{Run, Verdict};
 
     use super::{print, runs};
 
-    let options = Options {
-        nodes: None,
-        mutants: Mutants::with(mutant),
-    };
+    let stage = stage(mutant);
     let watch = super::stopwatch::Stopwatch::start();
     let found: Mutex<Option<Run>> = Mutex::new(None);
     let failing = AtomicU64::new(0);
     runs::each_seed(args.jobs, 0..args.seeds, |seed| {
         print::progress(&format!("{}: seed {seed}", name(mutant)));
-        let run = print::with_panic(run_swarm(draw(seed, options), Trace::default()));
-        if run.verdict == Verdict::Pass {
+        let mutated = print::with_panic(run(stage, seed, Mutants::with(mutant)));
+        if mutated.verdict == Verdict::Pass {
             return true;
         }
         // A seed that fails anyway says nothing about the bug that was put back.
-        let sound = Options {
-            nodes: None,
-            mutants: Mutants::NONE,
-        };
-        if run_swarm(draw(seed, sound), Trace::default()).verdict != Verdict::Pass {
+        if run(stage, seed, Mutants::NONE).verdict != Verdict::Pass {
             failing.fetch_add(1, Ordering::Relaxed);
             return true;
         }
         let mut found = found.lock().expect("no worker panics while it reports");
-        if found.as_ref().is_none_or(|other| other.seed > run.seed) {
-            *found = Some(run);
+        if found.as_ref().is_none_or(|other| other.seed > mutated.seed) {
+            *found = Some(mutated);
         }
         false
     });
