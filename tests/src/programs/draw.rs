@@ -3,9 +3,9 @@
 //!
 //! Not drawn are the few things in which Vivarium is listed to differ: deleteContainer and
 //! createSession, which ZooKeeper carries out for anybody; a quota inside another one, or with
-//! limits that can not be read; writes to `zookeeper_stats`; a null id in an access list together
-//! with flags that are none; and createTTL with a negative time to live and without the flag, of
-//! which ZooKeeper dies.
+//! limits that can not be read; writes to `zookeeper_stats`; a null path or id together with
+//! anything else that is wrong; and createTTL with a negative time to live and without the flag,
+//! of which ZooKeeper dies.
 
 use super::{Body, Field, Hello, Password, Program, Request, SLOTS, Seen, Step, Twist};
 use crate::ask::op;
@@ -56,8 +56,11 @@ const READS: &[i32] = &[
 /// Per cent of the programs that are about quotas.
 const QUOTAS: u64 = 12;
 
-/// Per cent of the entries of access lists whose id is null.
-const NULL_IDS: u64 = 1;
+/// Per cent of the creates with a null that ZooKeeper fails on.
+const NULLS: u64 = 1;
+
+/// Operations that no client may ask for, or that there are not: they end the connection.
+pub const UNKNOWN: &[i32] = &[0, 10, op::CHECK, 23, 99, 108, -1, -2, 1_000_000, i32::MIN];
 
 const DIGEST: &str = "user:smGaoVKd/cQkjm7b88GyorAUz20=";
 
@@ -95,16 +98,17 @@ pub fn program(seed: u64, servers: usize) -> Program {
     Program { seed, steps }
 }
 
-/// Is there a null that ZooKeeper fails on? Its leader makes no transaction of a multi with one,
-/// and a follower waits for it for ever.
+/// Is there a null that ZooKeeper fails on when its turn comes, Vivarium before anything else?
 fn has_null(op: i32, fields: &[Field]) -> bool {
     let null = Field::Buffer(None);
-    match op {
-        op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
-            fields[0] == null || fields[2] == Field::Int(-1) || fields[2..].contains(&null)
-        }
-        _ => fields[0] == null,
-    }
+    fields[0] == null || (is_create(op) && fields[2..].contains(&null))
+}
+
+fn is_create(op: i32) -> bool {
+    matches!(
+        op,
+        op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL
+    )
 }
 
 impl Draw {
@@ -303,7 +307,7 @@ impl Draw {
         let op = if self.chance(60) {
             op::CLOSE_SESSION
         } else {
-            self.pick(&[0, 10, op::CHECK, 23, 99, 108, -1, -2, 1_000_000, i32::MIN])
+            self.pick(UNKNOWN)
         };
         let request = self.fields(slot, op, vec![Field::Below("/a".into()), Field::Int(-1)]);
         Step::Ask {
@@ -449,11 +453,16 @@ impl Draw {
     }
 
     fn path(&mut self) -> Field {
+        if let Some(base) = self.quota
+            && self.chance(50)
+        {
+            let name = self.pick(&["", "", "/a", "/b", "/c-", "/d"]);
+            return Field::Below(format!("{base}{name}"));
+        }
         match self.below(100) {
             0..=2 => Field::Below(self.pick(ODD_BELOW).into()),
             3..=4 => Field::Plain(self.pick(ODD_PLAIN).into()),
             5 => Field::Below(String::new()),
-            6 => Field::Below(self.quota.unwrap_or("/a").into()),
             11 if self.chance(20) => Field::Buffer(None),
             _ => Field::Below(self.name()),
         }
@@ -524,11 +533,7 @@ impl Draw {
         };
         out.push(Field::Int(self.pick(perms)));
         out.push(Field::Plain(scheme.into()));
-        if self.chance(NULL_IDS) {
-            out.push(Field::Buffer(None));
-        } else {
-            out.push(Field::Plain(id.into()));
-        }
+        out.push(Field::Plain(id.into()));
     }
 
     fn acl(&mut self, out: &mut Vec<Field>) {
@@ -552,14 +557,15 @@ impl Draw {
     }
 
     fn create(&mut self, op: i32) -> Vec<Field> {
+        if self.chance(NULLS) {
+            return self.create_with_null(op);
+        }
         let mut fields = vec![self.path(), self.data()];
         self.acl(&mut fields);
-        // Which of a null id and of bad flags is seen first is not said to be the same.
-        let has_null_id = fields[2..].contains(&Field::Buffer(None));
+        if fields[0] == Field::Buffer(None) {
+            fields[0] = Field::Below(self.name());
+        }
         let flags = match op {
-            op::CREATE_TTL if has_null_id => 5,
-            op::CREATE_CONTAINER if has_null_id => 4,
-            _ if has_null_id => self.pick(&[0, 1, 2, 3]),
             op::CREATE_TTL => self.pick(&[5, 5, 5, 6, 6, 0, 1, 4, 9]),
             op::CREATE_CONTAINER => self.pick(&[4, 4, 4, 0, 1, 2, 3, 5]),
             _ => self.pick(&[0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 7, -1]),
@@ -568,13 +574,27 @@ impl Draw {
         if op == op::CREATE_TTL {
             // None so short that it could end within the program.
             let mut ttl = self.pick(&[1_000_000, 1_000_000, 0, -5, (1 << 40) - 1, 1 << 40]);
-            if has_null_id {
-                ttl = 1_000_000;
-            }
             if !matches!(flags, 5 | 6) {
                 ttl = ttl.max(0);
             }
             fields.push(Field::Long(ttl));
+        }
+        fields
+    }
+
+    /// Nothing else is wrong with it.
+    fn create_with_null(&mut self, op: i32) -> Vec<Field> {
+        let (path, id) = if self.chance(50) {
+            (Field::Buffer(None), Field::Plain("anyone".into()))
+        } else {
+            (Field::Below(self.name()), Field::Buffer(None))
+        };
+        let mut fields = vec![path, self.data(), Field::Int(1), Field::Int(31)];
+        fields.extend([Field::Plain("world".into()), id]);
+        match op {
+            op::CREATE_TTL => fields.extend([Field::Int(5), Field::Long(1_000_000)]),
+            op::CREATE_CONTAINER => fields.push(Field::Int(4)),
+            _ => fields.push(Field::Int(self.pick(&[0, 1, 2, 3]))),
         }
         fields
     }
@@ -638,7 +658,10 @@ impl Draw {
                 op::SET_ACL => self.set_acl(),
                 _ => self.versioned(),
             };
-            if self.servers == 1 || !has_null(op, &fields) {
+            // Of a multi with a null access list ZooKeeper's leader makes no transaction, and its
+            // follower waits for it for ever.
+            let hangs = self.servers > 1 && is_create(op) && fields[2] == Field::Int(-1);
+            if !hangs && !has_null(op, &fields) {
                 parts.push((op, fields));
             }
         }

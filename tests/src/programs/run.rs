@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connection::{BARRIER_XID, Connection, End};
+use super::draw;
 use super::view::View;
 use super::{Body, Field, Hello, Password, Program, Request, SLOTS, Seen, Step, Twist};
 use crate::ask::op;
@@ -39,6 +40,16 @@ struct Run<'a> {
     sessions: [Option<Session>; SLOTS],
     /// All that were ever opened, so that none is left to expire in another program.
     opened: Vec<Session>,
+}
+
+/// How many nodes there are below `path`; less than 0 if it is not there.
+fn count_below(control: &mut Connection, path: &str) -> i32 {
+    let body = wire::Body::new().int(1).int(op::GET_ALL_CHILDREN_NUMBER);
+    control.send(&body.string(path).frame());
+    let frame = control.frame().expect("the control session lives");
+    let mut fields = Fields::new(&frame);
+    let (_, _, error) = (fields.int(), fields.long(), fields.int());
+    if error == 0 { fields.int() } else { error }
 }
 
 /// Nodes of the tests themselves: made once, refused as existing later.
@@ -101,7 +112,7 @@ impl Target {
         let mut run = Run {
             servers: &self.servers.clone(),
             view: View::new(&node, base),
-            node,
+            node: node.clone(),
             connections: [const { None }; SLOTS],
             sessions: [const { None }; SLOTS],
             opened: Vec::new(),
@@ -110,8 +121,13 @@ impl Target {
             self.touch();
             run.step(step)
         };
-        let shown = program.steps.iter().map(one).collect();
+        let mut shown: Vec<Shown> = program.steps.iter().map(one).collect();
         run.end();
+        // What nobody looked at, and what the ends of sessions should have taken away.
+        if let Some(last) = shown.last_mut() {
+            let left = count_below(&mut self.control, &node);
+            last.push(format!("left behind: {left} nodes"));
+        }
         shown
     }
 }
@@ -253,6 +269,10 @@ impl Run<'_> {
             let body = self.record(request);
             bytes.extend_from_slice(&head.raw(&body).frame());
             due.push((request.xid, request.op));
+        }
+        if requests.iter().any(|r| draw::UNKNOWN.contains(&r.op)) {
+            // Nothing answers this: the end is waited for, which may come behind later answers.
+            due.push((BARRIER_XID, op::SYNC));
         }
         if let Some(connection) = &mut self.connections[slot] {
             connection.send(&bytes);
