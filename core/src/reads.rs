@@ -234,7 +234,9 @@ fn get_all_children_number(
     let path = path.ok_or(ErrorCode::MarshallingError)?;
     readable(db, read, &path, perms::READ)?;
     let descendants = db.tree().descendants(&path).ok_or(ErrorCode::NoNode)?;
-    out.put_i32(i32::try_from(descendants).unwrap_or(i32::MAX));
+    // To ZooKeeper `/` is below the empty path, which is the root's other name.
+    let below = descendants + usize::from(path.is_empty());
+    out.put_i32(i32::try_from(below).unwrap_or(i32::MAX));
     Ok(())
 }
 

@@ -258,6 +258,7 @@ fn descendants_are_counted_at_any_depth() {
         body.map(|body| Reader::new(&body).i32().unwrap())
     };
     assert_eq!(count("/"), Ok(3));
+    assert_eq!(count(""), Ok(4));
     assert_eq!(count("/zookeeper"), Ok(2));
     assert_eq!(count("/zookeeper/quota"), Ok(0));
     assert_eq!(count("/missing"), Err(-101));

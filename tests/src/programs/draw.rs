@@ -104,6 +104,17 @@ fn has_null(op: i32, fields: &[Field]) -> bool {
     fields[0] == null || (is_create(op) && fields[2..].contains(&null))
 }
 
+/// Is it a container or a TTL node by its operation, and ephemeral by its flags? ZooKeeper refuses
+/// it children until its transaction is applied, which makes it no ephemeral node.
+fn is_two_things(op: i32, fields: &[Field]) -> bool {
+    let flags = match op {
+        op::CREATE_CONTAINER => fields.len() - 1,
+        op::CREATE_TTL => fields.len() - 2,
+        _ => return false,
+    };
+    matches!(fields[flags], Field::Int(1 | 3))
+}
+
 fn is_create(op: i32) -> bool {
     matches!(
         op,
@@ -233,7 +244,11 @@ impl Draw {
     fn burst(&mut self, slot: usize) -> Step {
         let count = 2 + self.below(4);
         let mut requests: Vec<_> = (0..count).map(|_| self.request(slot)).collect();
-        requests.retain(|request| !matches!(request.op, op::SASL | op::RECONFIG));
+        requests.retain(|request| {
+            let is_two = matches!(&request.body,
+                Body::Fields(fields) if is_two_things(request.op, fields));
+            !is_two && !matches!(request.op, op::SASL | op::RECONFIG)
+        });
         if self.chance(5) {
             requests.push(self.fields(slot, op::CLOSE_SESSION, Vec::new()));
         }
@@ -344,7 +359,8 @@ impl Draw {
             76..=90 => self.watch(),
             _ => self.other(),
         };
-        let twist = (self.may_twist(op) && self.chance(4)).then(|| self.twist());
+        let is_null = matches!(&body, Body::Fields(fields) if has_null(op, fields));
+        let twist = (self.may_twist(op) && !is_null && self.chance(4)).then(|| self.twist());
         Request {
             xid: self.xid(slot),
             op,
@@ -661,7 +677,7 @@ impl Draw {
             // Of a multi with a null access list ZooKeeper's leader makes no transaction, and its
             // follower waits for it for ever.
             let hangs = self.servers > 1 && is_create(op) && fields[2] == Field::Int(-1);
-            if !hangs && !has_null(op, &fields) {
+            if !hangs && !has_null(op, &fields) && !is_two_things(op, &fields) {
                 parts.push((op, fields));
             }
         }
