@@ -101,7 +101,7 @@ pub fn program(seed: u64, servers: usize) -> Program {
 /// Is there a null that ZooKeeper fails on when its turn comes, Vivarium before anything else?
 fn has_null(op: i32, fields: &[Field]) -> bool {
     let null = Field::Buffer(None);
-    fields[0] == null || (is_create(op) && fields[2..].contains(&null))
+    fields.first() == Some(&null) || (is_create(op) && fields[2..].contains(&null))
 }
 
 /// Is it a container or a TTL node by its operation, and ephemeral by its flags? ZooKeeper refuses
