@@ -49,6 +49,8 @@ pub enum Mutant {
     EventsUnfiltered,
     /// The sweeper takes TTL nodes before their time.
     SweptEarly,
+    /// A quota does not notice what is deleted.
+    DeletesNotCounted,
 }
 
 impl Mutant {
@@ -75,6 +77,7 @@ impl Mutant {
         Self::RecursiveWatchShallow,
         Self::EventsUnfiltered,
         Self::SweptEarly,
+        Self::DeletesNotCounted,
     ];
 }
 

@@ -184,10 +184,11 @@ impl fmt::Display for RunConfig {
         )?;
         writeln!(
             f,
-            "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}",
+            "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}, enforceQuota {}",
             self.rules.extended_types,
             self.rules.container_check_interval.as_millis(),
-            self.rules.container_max_per_minute
+            self.rules.container_max_per_minute,
+            self.rules.enforce_quota
         )?;
         writeln!(f, "network   {:?}", self.net)?;
         writeln!(f, "disks     {:?}", self.disk)?;

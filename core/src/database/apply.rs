@@ -184,14 +184,19 @@ impl Applying<'_, '_> {
         };
         let acl = tree.acl_id(node);
         self.changed(ChangeKind::Deleted, path, acl);
-        let Database { tree, quotas, .. } = self.database;
+        let Database {
+            tree,
+            quotas,
+            mutants,
+            ..
+        } = self.database;
         let (length, children) = (tree.data_length(node), tree.child_count(node));
         tree.remove(node, path);
-        if children == 0 {
-            quotas.deleted(tree, path, length);
-        } else {
+        if children > 0 {
             // Only in a replay over a newer snapshot: a whole subtree went.
             *quotas = Quotas::load(tree);
+        } else if !mutants.has(Mutant::DeletesNotCounted) {
+            quotas.deleted(tree, path, length);
         }
         self.children_changed(parent, parent_path);
         Outcome::Deleted

@@ -31,7 +31,7 @@ use vivarium_core::wire::records::{ErrorCode, op};
 use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader};
 
 use super::model::{Draft, Model, Outcome, failed_multi};
-use super::{multi, sweep};
+use super::{multi, quota, sweep};
 use crate::clients::ops::{Body, Flags, Op, Reply};
 
 pub const RULE: &str = "linearizable-writes";
@@ -232,7 +232,7 @@ impl Linear {
                 "{zxid} was asked after {floor} had been acknowledged"
             ));
         }
-        let decided = decide(model, header, txn, &open.op);
+        let decided = decide(model, header, txn, (&open.op, open.floor));
         let about = |e| format!("{e} (request {} of session {session})", found.xid);
         let (outcome, draft, expired) = decided.map_err(about)?;
         open.done = Some((zxid, outcome));
@@ -317,7 +317,7 @@ fn decide(
     model: &Model,
     header: &TxnHeader,
     txn: &Txn<'_>,
-    op: &Op,
+    (op, floor): (&Op, Zxid),
 ) -> Result<(Outcome, Draft, bool), String> {
     let (session, zxid) = (header.session, header.zxid);
     if let Txn::CloseSession { .. } = txn {
@@ -330,13 +330,26 @@ fn decide(
         let early = expired && model.is_alive(session);
         return Ok((outcome, model.draft_nothing(zxid), early));
     }
+    if let Some(refused) = quota::refusal(model, session, (op, floor), (txn, zxid)) {
+        return Ok((refused?, model.draft_nothing(zxid), false));
+    }
     let (outcome, draft) = model.draft(session, op, zxid, header.time.0);
     if !says(op, &outcome, header.kind, txn) {
         return Err(format!(
             "{zxid}: {op:?} must lead to {outcome:?}, the log says {txn:?}"
         ));
     }
+    if !has_failed(&outcome) {
+        model.quotas.judge(&draft.demands, floor, zxid)?;
+    }
     Ok((outcome, draft, false))
+}
+
+fn has_failed(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Multi(outcomes) => outcomes.iter().any(has_failed),
+        outcome => matches!(outcome, Outcome::Error(_)),
+    }
 }
 
 /// The leader's refusal of the session, alone or inside a multi.

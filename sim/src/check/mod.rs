@@ -15,6 +15,7 @@ pub mod model;
 pub mod multi;
 pub mod prefix;
 pub mod probe;
+pub mod quota;
 pub mod sequence;
 pub mod session;
 pub mod sweep;
@@ -81,9 +82,11 @@ pub struct Checks {
 
 impl Checks {
     pub fn new(setup: &Setup) -> Self {
+        let mut model = Model::new();
+        model.quotas.enforced = setup.rules.enforce_quota;
         Self {
             setup: setup.clone(),
-            model: Model::new(),
+            model,
             digests: Vec::new(),
             probes: BTreeMap::new(),
             prefix: prefix::Prefix::default(),
@@ -448,6 +451,8 @@ impl Checks {
             {
                 let judged = probe::judge_tree(id, &self.model, view.applied, node);
                 self.noted(judged);
+                let judged = quota::judge_server(id, &self.model, view.applied, node.database());
+                self.note(quota::RULE, judged);
             }
         }
         if self.first.is_none() {
@@ -595,7 +600,12 @@ impl Checks {
         reply: &Reply,
     ) {
         let judged = session::judge_read(&self.model, session, op, reply);
-        self.note(session::RULE_READ, judged);
+        let rule = if quota::is_look(op) {
+            quota::RULE
+        } else {
+            session::RULE_READ
+        };
+        self.note(rule, judged);
         match op {
             Op::Sync { .. } => {
                 self.note(linear::RULE_SYNC, linear::judge_sync(ticket.floor, reply));

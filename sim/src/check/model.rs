@@ -13,6 +13,7 @@ use vivarium_core::ids::{SessionId, Zxid};
 use vivarium_core::wire::records::{Acl, ErrorCode, Stat, perms};
 
 use super::digest::Crc;
+use super::quota::{self, Demand, Ledger, State, Usage};
 use crate::clients::ops::{Flags, Op, Path, event};
 
 /// One version of a znode, as it is stored.
@@ -73,6 +74,8 @@ pub struct Draft {
     /// Parent, name, added or removed.
     kids: Vec<(Path, Path, bool)>,
     pub changes: Vec<Change>,
+    /// What quotas are asked about, in order, up to the first failure.
+    pub demands: Vec<Demand>,
     session: Option<(SessionId, Option<i32>)>,
 }
 
@@ -99,6 +102,7 @@ pub struct Model {
     sessions: BTreeMap<SessionId, Session>,
     digest: u64,
     last: Zxid,
+    pub quotas: Ledger,
 }
 
 impl Znode {
@@ -206,6 +210,7 @@ impl Draft {
             nodes: Vec::new(),
             kids: Vec::new(),
             changes: Vec::new(),
+            demands: Vec::new(),
             session: None,
         }
     }
@@ -288,6 +293,8 @@ impl Draft {
         };
         require(self.get(model, &path).is_none(), ErrorCode::NodeExists)?;
         require(!parent.is_ephemeral(), ErrorCode::NoChildrenForEphemerals)?;
+        let bytes = data.map_or(0, Bytes::len) as i64;
+        self.demands.push((path.clone(), Usage { count: 1, bytes }));
         parent.cversion += 1;
         parent.num_children += 1;
         parent.pzxid = self.zxid;
@@ -351,6 +358,9 @@ impl Draft {
     ) -> Checked<Outcome> {
         let mut node = self.get(model, path).ok_or(ErrorCode::NoNode)?.clone();
         require(node.allows(perms::WRITE), ErrorCode::NoAuth)?;
+        let length = |data: Option<&Bytes>| data.map_or(0, Bytes::len) as i64;
+        let bytes = length(data) - length(node.data.as_ref());
+        self.demands.push((path.into(), Usage { count: 0, bytes }));
         require_version(node.version, version)?;
         node.data = data.cloned();
         node.version += 1;
@@ -468,6 +478,7 @@ impl Model {
             sessions: BTreeMap::new(),
             digest: 0,
             last: Zxid::ZERO,
+            quotas: Ledger::default(),
         };
         for (path, node) in reserved {
             model.digest = model.digest.wrapping_add(node.digest(path));
@@ -616,6 +627,7 @@ impl Model {
         let zxid = draft.zxid;
         assert!(zxid > self.last, "{zxid} comes after {}", self.last);
         self.last = zxid;
+        let changed: Vec<Path> = draft.nodes.iter().map(|(p, _)| p.clone()).collect();
         for (path, node) in draft.nodes {
             self.commit_node(zxid, path, node);
         }
@@ -644,6 +656,55 @@ impl Model {
             }
             None => {}
         }
+        for target in self.quotas.touched(&changed) {
+            self.count(zxid, target);
+        }
+    }
+
+    /// Writes down what a subtree holds now, and what its stats say from now on: the truth, if it
+    /// is marked; else what was true when they were created.
+    fn count(&mut self, zxid: Zxid, target: Path) {
+        let stats = quota::stats_of(&target);
+        let limits = self.now(&quota::limits_of(&target)).cloned();
+        let used = self.weigh(&target);
+        let shown = self.now(&stats).map(|node| node.czxid);
+        if shown.is_some_and(|made| limits.is_some() || made == zxid) {
+            self.show(zxid, &stats, used);
+        }
+        let state = limits.map(|node| {
+            let data = node.data.unwrap_or_default();
+            State::new(used, shown.map(|_| &*data))
+        });
+        self.quotas.note(zxid, target, state);
+    }
+
+    fn weigh(&self, target: &str) -> Usage {
+        let mut used = Usage::default();
+        let top = self.now(target);
+        let below = self.below(target, self.last).map(|(_, node)| node);
+        for node in top.into_iter().chain(below) {
+            used.count += 1;
+            used.bytes += node.data.as_ref().map_or(0, Bytes::len) as i64;
+        }
+        used
+    }
+
+    fn show(&mut self, zxid: Zxid, stats: &str, used: Usage) {
+        let Some(slot) = self.slots.get_mut(stats) else {
+            return;
+        };
+        let Some((at, Some(node))) = slot.versions.last().cloned() else {
+            return;
+        };
+        if at == zxid {
+            slot.versions.pop();
+        }
+        let data = Some(Bytes::from(used.text()));
+        let node = Znode {
+            data,
+            ..Znode::clone(&node)
+        };
+        slot.versions.push((zxid, Some(Rc::new(node))));
     }
 
     fn commit_node(&mut self, zxid: Zxid, path: Path, node: Option<Znode>) {

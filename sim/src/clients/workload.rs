@@ -44,6 +44,8 @@ pub enum Kind {
     TakeRead,
     CountBelow,
     Ephemerals,
+    /// Quotas are set, their stats are overwritten and looked at.
+    Quota,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
         Self::TakeRead,
         Self::CountBelow,
         Self::Ephemerals,
+        Self::Quota,
     ];
 
     /// So many of them are drawn before the rest of a client's character.
@@ -127,6 +130,18 @@ pub struct Mixed {
 
 fn open() -> Rc<[Acl]> {
     Rc::new([Acl::world(perms::ALL)])
+}
+
+/// Limits that are reached now and then, each there or not.
+fn limit_text(rng: &mut Stream) -> Bytes {
+    let mut parts = Vec::new();
+    let keys = ["count", "bytes", "countHardLimit", "byteHardLimit"];
+    for (key, max) in keys.into_iter().zip([20, 2_000, 40, 4_000]) {
+        if rng.chance(1, 2) {
+            parts.push(format!("{key}={}", rng.range(2, max)));
+        }
+    }
+    Bytes::from(parts.join(","))
 }
 
 fn create(path: Path, data: Option<Bytes>, ephemeral: bool, sequential: bool, stat: bool) -> Op {
@@ -280,6 +295,7 @@ impl Mixed {
                 Op::Delete { path, version }
             }
             Kind::DeleteSequential => return self.delete_sequential(rng, asked),
+            Kind::Quota => return self.quota(rng, asked),
             Kind::MultiGood => self.multi(rng, false),
             Kind::MultiBad => self.multi(rng, true),
             Kind::GetData
@@ -398,6 +414,46 @@ impl Mixed {
                 data,
                 version: -1,
             },
+        }
+    }
+
+    /// One subtree's quota is set up, or one thing of it done.
+    fn quota(&self, rng: &mut Stream, asked: &mut Vec<Op>) {
+        let root = self.root(rng);
+        let top = format!("/zookeeper/quota{root}");
+        let inner = rng.chance(1, 6);
+        let base = if inner {
+            format!("{top}/{}", NAMES[0])
+        } else {
+            top.clone()
+        };
+        let limits: Path = format!("{base}/zookeeper_limits").into();
+        let stats: Path = format!("{base}/zookeeper_stats").into();
+        let data = Some(limit_text(rng));
+        let lie = Some(Bytes::from_static(b"count=77,bytes=-7"));
+        match rng.below(8) {
+            0..2 => {
+                asked.push(create(top.into(), None, false, false, false));
+                if inner {
+                    asked.push(create(base.into(), None, false, false, false));
+                }
+                asked.push(create(limits, data, false, false, false));
+                asked.push(create(stats, lie, false, false, true));
+            }
+            2..4 => asked.push(Op::SetData {
+                path: limits,
+                data,
+                version: -1,
+            }),
+            4 => asked.push(Op::SetData {
+                path: stats,
+                data: lie,
+                version: -1,
+            }),
+            _ => asked.push(Op::GetData {
+                path: stats,
+                watch: false,
+            }),
         }
     }
 

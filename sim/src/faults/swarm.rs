@@ -182,6 +182,7 @@ fn rules(s: &mut Stream) -> Rules {
         extended_types: s.chance(2, 3),
         container_check_interval: Duration::from_millis(*s.pick(&[50, 200, 1_000])),
         container_max_per_minute: *s.pick(&[600, 10_000]),
+        enforce_quota: s.chance(1, 2),
         ..Rules::default()
     }
 }
