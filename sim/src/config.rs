@@ -184,7 +184,8 @@ impl fmt::Display for RunConfig {
         )?;
         writeln!(
             f,
-            "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}, enforceQuota {}",
+            "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}, \
+             enforceQuota {}",
             self.rules.extended_types,
             self.rules.container_check_interval.as_millis(),
             self.rules.container_max_per_minute,
