@@ -72,7 +72,8 @@ pub fn stats_of(target: &str) -> String {
 /// The subtree that this node of the quota tree is about.
 fn target_of(path: &str) -> Option<&str> {
     let rest = path.strip_prefix(TREE)?;
-    rest.strip_suffix(LIMITS).or(rest.strip_suffix(STATS))
+    rest.strip_suffix(LIMITS)
+        .or_else(|| rest.strip_suffix(STATS))
 }
 
 /// Is it a look at what a subtree holds?
