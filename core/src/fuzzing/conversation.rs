@@ -451,7 +451,7 @@ impl World {
 ///
 /// # Panics
 ///
-/// If the server breaks a promise: see [`Client`], [`Disk::recover`] and [`World::settle`].
+/// If the server breaks a promise: see `Client`, `Disk::recover` and `World::settle`.
 pub fn client_conversation(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
     let mut world = World::new(&mut tape);

@@ -40,7 +40,7 @@ pub fn write(all: &[Recorded]) -> String {
     text
 }
 
-/// Reads what [`write`] wrote. Fails on anything else.
+/// Reads what [`write()`] wrote. Fails on anything else.
 pub fn read(text: &str) -> Vec<Recorded> {
     let mut all: Vec<Recorded> = Vec::new();
     let mut shown = Shown::new();
