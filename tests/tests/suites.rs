@@ -24,11 +24,11 @@ const KAZOO_MISSING: &[Missing] = &[
     ),
     ("kazoo/tests/test_client.py::TestSSLClient::", "no TLS"),
     (
-        "kazoo/tests/test_sasl.py::TestLegacySASLDigestAuthentication::",
+        "kazoo/tests/test_sasl.py::TestLegacySASLDigestAuthentication::test_connect_sasl_auth",
         "no SASL",
     ),
     (
-        "kazoo/tests/test_sasl.py::TestSASLDigestAuthentication::",
+        "kazoo/tests/test_sasl.py::TestSASLDigestAuthentication::test_connect_sasl_auth",
         "no SASL",
     ),
 ];
