@@ -102,6 +102,31 @@ fn a_reply_without_its_commit_fires() {
     assert!(w.reply(1, 1, created("/a")).is_err());
 }
 
+/// The session was closed through a later connection; what its first one still sends, long lost, is
+/// no request of the later one.
+#[test]
+fn a_late_request_of_the_first_connection_is_none_of_a_later_one() {
+    let mut w = World::new();
+    w.ask(1, create_op("/a", false, false));
+    w.linear.lost(S, 1);
+    w.linear.connected(S, ServerId(2), Zxid(1));
+    w.ask(2, create_op("/b", false, false));
+    w.linear.closed(S);
+    let header = TxnHeader {
+        session: S,
+        cxid: 1,
+        zxid: Zxid(9),
+        time: WallMs(5),
+        kind: op::ERROR,
+    };
+    assert!(w.linear.find(&header).is_none());
+    let through_two = TxnHeader {
+        cxid: 2 << 24 | 5,
+        ..header
+    };
+    assert!(w.linear.find(&through_two).is_some());
+}
+
 #[test]
 fn real_time_order_is_kept() {
     let mut w = World::new();
