@@ -225,6 +225,12 @@ impl Clients {
         (id, Scope::Local)
     }
 
+    /// Is the connection's session new, and not there yet?
+    pub(super) fn is_creating(&self, conn: ConnId) -> bool {
+        let phase = self.connections.get(&conn).map(|c| c.phase);
+        matches!(phase, Some(Phase::Connecting(s)) if !s.is_renewed)
+    }
+
     /// A session that may have been asked for here exists now.
     pub(super) fn on_session_created(
         &mut self,

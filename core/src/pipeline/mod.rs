@@ -252,6 +252,11 @@ impl Clients {
             match header.kind {
                 op::CREATE_SESSION => self.on_session_created(conn, outcome, ctx),
                 op::CLOSE_SESSION => self.on_session_closed(conn, header, outcome, ctx),
+                // The id had a session before, because the clock was set back. The client, which
+                // knows of none, comes again and gets another.
+                op::ERROR if self.is_creating(conn) => {
+                    self.close(conn, CloseReason::SessionRefused(header.session), ctx.out);
+                }
                 _ => self.on_write_applied(conn, header, outcome, ctx),
             }
         }
