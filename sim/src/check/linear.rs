@@ -135,9 +135,9 @@ impl Linear {
         if lanes[0].waiting.front() == Some(&cxid) {
             return Some(Match { lane: 0, xid: cxid });
         }
-        // A standalone server's id is 0; then there is only one server. In an ensemble such a number
-        // is a client's own, sent through its first connection: refused now that the session is
-        // over, and not waited for any more.
+        // A standalone server's id is 0; then there is only one server. In an ensemble such a
+        // number is a client's own, sent through its first connection: refused now that the
+        // session is over, and not waited for any more.
         let named = (cxid >> 24) as u8;
         let is_alone = named == 0 && lanes.iter().all(|lane| lane.server == lanes[0].server);
         let fits =
