@@ -360,7 +360,7 @@ impl Draw {
             _ => self.other(),
         };
         let is_null = matches!(&body, Body::Fields(fields) if has_null(op, fields));
-        let twist = (self.may_twist(op) && !is_null && self.chance(4)).then(|| self.twist());
+        let twist = (self.may_twist(op) && !is_null && self.chance(4)).then(|| self.twist(op));
         Request {
             xid: self.xid(slot),
             op,
@@ -446,12 +446,17 @@ impl Draw {
         op != op::CREATE_TTL && (self.servers == 1 || !is_write)
     }
 
-    fn twist(&mut self) -> Twist {
+    /// A list of setWatches does not become null.
+    fn twist(&mut self, op: i32) -> Twist {
         let at = self.below(1_001) as u16;
         match self.below(3) {
             0 => Twist::Cut(at),
             1 => Twist::Trailing(self.pick(&[1, 4, 60])),
-            _ => Twist::Patch(at, self.pick(&[-1, -2, i32::MIN, i32::MAX, 0])),
+            _ => {
+                let is_lists = matches!(op, op::SET_WATCHES | op::SET_WATCHES2);
+                let least = if is_lists { -2 } else { -1 };
+                Twist::Patch(at, self.pick(&[least, -2, i32::MIN, i32::MAX, 0]))
+            }
         }
     }
 

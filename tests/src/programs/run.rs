@@ -17,12 +17,13 @@ pub type Shown = Vec<String>;
 pub struct Target {
     /// In an order that means the same for everybody: the leader first.
     servers: Vec<SocketAddr>,
-    control: Connection,
+    /// The tests' own sessions, one with each server.
+    controls: Vec<Connection>,
     touched: Instant,
     programs: u32,
 }
 
-/// Longest time for which the tests' own session says nothing.
+/// Longest time for which the tests' own sessions say nothing.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
@@ -74,25 +75,42 @@ impl Target {
     pub fn new(servers: Vec<SocketAddr>) -> Self {
         let hello = wire::Body::new().int(0).long(0).int(600_000).long(0);
         let hello = hello.buffer(&[0; 16]).byte(0);
-        let (mut control, answer) = connect(servers[0], &hello);
-        answer.expect("a session for the tests themselves");
-        make(&mut control, "/d");
-        make(&mut control, "/zookeeper/quota/d");
+        let control = |server: &SocketAddr| {
+            let (connection, answer) = connect(*server, &hello);
+            answer.expect("a session for the tests themselves");
+            connection
+        };
+        let mut controls: Vec<_> = servers.iter().map(control).collect();
+        make(&mut controls[0], "/d");
+        make(&mut controls[0], "/zookeeper/quota/d");
         Self {
             servers,
-            control,
+            controls,
             touched: Instant::now(),
             programs: 0,
         }
     }
 
-    /// Keeps the tests' own session alive behind servers that are slow or silent.
+    /// Keeps the tests' own sessions alive behind servers that are slow or silent.
     fn touch(&mut self) {
         if self.touched.elapsed() > TOUCH_INTERVAL {
-            let ping = wire::Body::new().int(-2).int(op::PING);
-            self.control.send(&ping.frame());
-            self.control.frame().expect("the control session lives");
+            for control in &mut self.controls {
+                let ping = wire::Body::new().int(-2).int(op::PING);
+                control.send(&ping.frame());
+                control.frame().expect("the control session lives");
+            }
             self.touched = Instant::now();
+        }
+    }
+
+    /// A server that the step connects to shall have what the program has seen elsewhere: one that
+    /// lags would refuse it, rightly.
+    fn catch_up(&mut self, step: &Step) {
+        if let Step::Open { server, .. } | Step::Resume { server, .. } = step {
+            let server = server % self.controls.len();
+            let control = &mut self.controls[server];
+            control.send_barrier();
+            control.frame().expect("the control session lives");
         }
     }
 
@@ -106,9 +124,9 @@ impl Target {
         self.programs += 1;
         let node = format!("/d/{:06}", self.programs);
         if program.has_quota() {
-            make(&mut self.control, &format!("/zookeeper/quota{node}"));
+            make(&mut self.controls[0], &format!("/zookeeper/quota{node}"));
         }
-        let base = make(&mut self.control, &node);
+        let base = make(&mut self.controls[0], &node);
         let mut run = Run {
             servers: &self.servers.clone(),
             view: View::new(&node, base),
@@ -119,13 +137,14 @@ impl Target {
         };
         let one = |step| {
             self.touch();
+            self.catch_up(step);
             run.step(step)
         };
         let mut shown: Vec<Shown> = program.steps.iter().map(one).collect();
         run.end();
         // What nobody looked at, and what the ends of sessions should have taken away.
         if let Some(last) = shown.last_mut() {
-            let left = count_below(&mut self.control, &node);
+            let left = count_below(&mut self.controls[0], &node);
             last.push(format!("left behind: {left} nodes"));
         }
         shown
