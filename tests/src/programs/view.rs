@@ -100,7 +100,16 @@ impl View {
         let Some(bytes) = bytes else {
             return "null".into();
         };
-        text::bytes(bytes).replace(&self.node, "~")
+        let text = text::bytes(bytes).replace(&self.node, "~");
+        if !text.contains(":participant") {
+            return text;
+        }
+        // A list of servers: every side has ports of its own.
+        let is_port = |part: &&str| part.len() > 3 && part.bytes().all(|b| b.is_ascii_digit());
+        let parts = text
+            .split(':')
+            .map(|part| if is_port(&part) { "port" } else { part });
+        Vec::from_iter(parts).join(":")
     }
 
     /// A frame after the handshake, which answers `asked`: xid and operation, the first of those
