@@ -18,7 +18,7 @@ use crate::limits::{
 };
 use crate::session::Scope;
 use crate::time::Instant;
-use crate::wire::records::{Id, op};
+use crate::wire::records::{ErrorCode, Id, op};
 use crate::wire::splitter::Splitter;
 
 /// How far a connection is.
@@ -60,6 +60,8 @@ pub(super) enum Pending {
         body: Vec<u8>,
         identities: Arc<[Id]>,
     },
+    /// Nothing to carry out: an error, with the zxid that is shown by then.
+    Refused { xid: i32, error: ErrorCode },
     /// The whole frame, waiting for its turn.
     Done { frame: Vec<u8> },
     /// The same, after which the connection is closed.

@@ -297,8 +297,7 @@ impl Desk {
                 let header = RequestHeader::read(&mut Reader::new(request))
                     .map_err(|_| CloseReason::FrameMalformed)?;
                 self.touch(c, now);
-                let (zxid, error) = (self.visible(ctx.db), ErrorCode::ThrottledOp);
-                self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+                self.refuse_in_turn(c, header.xid, ErrorCode::ThrottledOp, ctx);
                 Ok(())
             }
         }
@@ -332,6 +331,7 @@ impl Desk {
                     };
                     self.reply(who, xid, op, &body, ctx)?;
                 }
+                Pending::Refused { xid, error } => self.refuse(c, xid, error, ctx),
                 Pending::Done { frame } => {
                     self.sent += 1;
                     ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
@@ -366,8 +366,7 @@ impl Desk {
             self.touch(c, ctx.now.mono);
         }
         if self.service == Service::ReadOnly && needs_quorum(header.op) {
-            let (zxid, error) = (self.visible(ctx.db), ErrorCode::NotReadOnly);
-            self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+            self.refuse_in_turn(c, header.xid, ErrorCode::NotReadOnly, ctx);
             return Ok(());
         }
         match header.op {
@@ -398,8 +397,7 @@ impl Desk {
                     Ok(_) => ErrorCode::ReconfigDisabled,
                     Err(_) => ErrorCode::MarshallingError,
                 };
-                let zxid = self.visible(ctx.db);
-                self.send_in_turn(c, ctx, |out| put_header(header.xid, zxid, error, out));
+                self.refuse_in_turn(c, header.xid, error, ctx);
                 Ok(())
             }
             unknown => {
@@ -521,8 +519,7 @@ impl Desk {
         };
         // Null comes back as null.
         let Ok(path) = Reader::new(body).string() else {
-            let (zxid, error) = (self.visible(ctx.db), ErrorCode::MarshallingError);
-            return self.send_in_turn(c, ctx, |out| put_header(xid, zxid, error, out));
+            return self.refuse_in_turn(c, xid, ErrorCode::MarshallingError, ctx);
         };
         let mut reply = Vec::new();
         reply.put_buffer(path.as_ref().map(|path| path.as_bytes()));
@@ -692,7 +689,28 @@ impl Desk {
         self.push(c, Pending::Done { frame }, bytes);
     }
 
-    /// The same, then closes the connection. Nothing more is read from it.
+    /// Answers with an error and what this server shows by then: a refusal behind a write carries
+    /// that write's zxid or a newer one, as every other reply does.
+    fn refuse_in_turn(
+        &mut self,
+        c: &mut Connection,
+        xid: i32,
+        error: ErrorCode,
+        ctx: &mut Serving<'_>,
+    ) {
+        if c.is_idle() {
+            return self.refuse(c, xid, error, ctx);
+        }
+        self.push(c, Pending::Refused { xid, error }, size_of::<Pending>());
+    }
+
+    fn refuse(&mut self, c: &Connection, xid: i32, error: ErrorCode, ctx: &mut Serving<'_>) {
+        self.sent += 1;
+        let zxid = self.visible(ctx.db);
+        ctx.out.reply(c.id, |out| put_header(xid, zxid, error, out));
+    }
+
+    /// Sends a whole reply, then closes the connection. Nothing more is read from it.
     pub(super) fn send_last(
         &mut self,
         c: &mut Connection,

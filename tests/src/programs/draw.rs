@@ -446,15 +446,13 @@ impl Draw {
         op != op::CREATE_TTL && (self.servers == 1 || !is_write)
     }
 
-    /// A list of setWatches does not become null.
     fn twist(&mut self, op: i32) -> Twist {
         let at = self.below(1_001) as u16;
         match self.below(3) {
             0 => Twist::Cut(at),
             1 => Twist::Trailing(self.pick(&[1, 4, 60])),
             _ => {
-                let is_lists = matches!(op, op::SET_WATCHES | op::SET_WATCHES2);
-                let least = if is_lists { -2 } else { -1 };
+                let least = if has_lists(op) { -2 } else { -1 };
                 Twist::Patch(at, self.pick(&[least, -2, i32::MIN, i32::MAX, 0]))
             }
         }
@@ -702,4 +700,19 @@ impl Draw {
         }
         parts
     }
+}
+
+/// Has it lists in which a null is a matter of taste: paths of setWatches, entries of access lists?
+fn has_lists(op: i32) -> bool {
+    matches!(
+        op,
+        op::SET_WATCHES
+            | op::SET_WATCHES2
+            | op::CREATE
+            | op::CREATE2
+            | op::CREATE_CONTAINER
+            | op::CREATE_TTL
+            | op::SET_ACL
+            | op::MULTI
+    )
 }

@@ -246,7 +246,9 @@ impl View {
         if owner != 0 {
             let _ = write!(line, " {}", self.session(owner));
         }
-        for (zxid, time) in [(czxid, ctime), (mzxid, mtime)] {
+        // What a server makes when it starts has no zxid, and a time of its own.
+        let real = [(czxid, ctime), (mzxid, mtime)].into_iter();
+        for (zxid, time) in real.filter(|(zxid, _)| *zxid > 0) {
             let known = *self.times.entry(zxid).or_insert(time);
             if known != time {
                 let _ = write!(line, " TWO TIMES OF ONE TRANSACTION");

@@ -262,6 +262,26 @@ fn bad_requests_are_answered_in_their_place() {
 }
 
 #[test]
+fn a_refusal_behind_a_write_shows_that_write() {
+    let mut lab = Lab::new();
+    lab.join(A);
+    lab.ask(A, 1, &create("/a"));
+    for op in [op::SYNC, op::RECONFIG] {
+        let mut bytes = vec![0, 0, 0, 8, 0, 0, 0, 2];
+        bytes.extend_from_slice(&op.to_be_bytes());
+        lab.send(A, &bytes);
+    }
+    assert_eq!(lab.unread(A), 0);
+    lab.commit_all();
+    let frames = lab.frames(A);
+    assert_eq!(frames[0].error, 0);
+    for refusal in &frames[1..] {
+        assert_eq!((refusal.error, refusal.zxid), (-5, frames[0].zxid));
+    }
+    assert_eq!(frames.len(), 3);
+}
+
+#[test]
 fn auth_counts_from_then_on_and_is_answered_in_its_place() {
     let mut lab = Lab::new();
     lab.join(A);
