@@ -196,6 +196,8 @@ pub enum Limit {
     Memory { max: u64 },
     /// `throttled_op_wait_time`, by a request that waited while too many were in process.
     Wait { max: Duration },
+    /// [`WATCH_BYTES_MAX`] or a connection's share of it, by a watch.
+    Watches { watches: usize },
 }
 
 const _: () = assert!(SNAPSHOT_ENTRY_BYTES_MAX < RECORD_FIELD_BYTES_MAX);

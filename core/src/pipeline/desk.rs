@@ -17,11 +17,11 @@ use crate::boundary::{Action, CloseReason, Event};
 use crate::config::{Config, Rules};
 use crate::database::{Database, Outcome};
 use crate::ids::{ConnId, SessionId, Zxid};
-use crate::limits::{REPLY_BYTES_AT_ONCE, REPLY_BYTES_PER_TURN};
+use crate::limits::{Limit, REFUSAL_REPORT_INTERVAL, REPLY_BYTES_AT_ONCE, REPLY_BYTES_PER_TURN};
 use crate::mutants::{Mutant, Mutants};
 use crate::reads::{self, Read};
 use crate::session::Scope;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, Seldom};
 use crate::watch::Watches;
 use crate::wire::client::{Request, RequestHeader, measure_frame, xid};
 use crate::wire::jute::{DecodeError, Reader, Write};
@@ -57,6 +57,7 @@ pub(super) struct Desk {
     /// Longest frame of a client.
     frame_bytes_max: usize,
     pub(super) throttle: Throttle,
+    told_watches: Seldom,
     pub(super) received: u64,
     pub(super) sent: u64,
     /// Only with [`Mutant::WatchAfterRead`].
@@ -93,6 +94,7 @@ impl Desk {
             outstanding_max: config.outstanding_max(),
             frame_bytes_max: config.rules.frame_bytes_max,
             throttle: Throttle::new(&config.rules.throttle),
+            told_watches: Seldom::default(),
             received: 0,
             sent: 0,
             late_events: Vec::new(),
@@ -633,6 +635,15 @@ impl Desk {
         ctx.out.reply(who.conn, |out| {
             result = self.answer(who, xid, op, body, ctx.db, out);
         });
+        if self.watches.take_refusal()
+            && self
+                .told_watches
+                .admit(ctx.now.mono, REFUSAL_REPORT_INTERVAL)
+        {
+            let watches = self.watches.count();
+            let limit = Limit::Watches { watches };
+            ctx.out.push(Action::Report(Event::LimitReached(limit)));
+        }
         result
     }
 

@@ -122,6 +122,8 @@ pub struct Watches {
     by_conn: BTreeMap<ConnId, Who>,
     sizes: [Summary; 2],
     bytes_max: u64,
+    /// A watch found no room since this was last asked.
+    has_refused: bool,
     path_bytes_per_connection_max: u64,
     /// Kept for its capacity: whom the event in hand goes to.
     told: Vec<ConnId>,
@@ -141,6 +143,7 @@ impl Watches {
             by_conn: BTreeMap::new(),
             sizes: [Summary::default(); 2],
             bytes_max: WATCH_BYTES_MAX,
+            has_refused: false,
             path_bytes_per_connection_max: WATCHED_PATHS_BYTES_PER_CONNECTION_MAX,
             told: Vec::new(),
             found: Vec::new(),
@@ -197,7 +200,9 @@ impl Watches {
         let (slot, who) = match slot.zip(who) {
             Some((slot, who)) if self.watcher(who).slots.contains(slot) => (slot, who),
             _ => {
-                self.check_room(path, slot.is_none(), who)?;
+                let room = self.check_room(path, slot.is_none(), who);
+                self.has_refused |= room.is_err();
+                room?;
                 let slot = slot.unwrap_or_else(|| self.paths.intern(path));
                 let who = who.unwrap_or_else(|| self.enlist(conn));
                 let watcher = &mut self.watchers[who as usize];
@@ -300,6 +305,11 @@ impl Watches {
             self.paths.release_if_unwatched(slot);
         }
         self.dismiss(who);
+    }
+
+    /// Has a watch found no room since this was last asked?
+    pub fn take_refusal(&mut self) -> bool {
+        core::mem::take(&mut self.has_refused)
     }
 
     /// Another bound than [`WATCH_BYTES_MAX`].

@@ -422,7 +422,7 @@ impl Broadcast {
         let told = match limit {
             Limit::Frame { .. } => &mut self.told_frame,
             Limit::Memory { .. } => &mut self.told_memory,
-            Limit::Wait { .. } => unreachable!("a write that is judged does not wait"),
+            Limit::Wait { .. } | Limit::Watches { .. } => unreachable!("no limit of writes"),
         };
         if told.admit(sh.now.mono, REFUSAL_REPORT_INTERVAL) {
             sh.report(Event::LimitReached(limit));

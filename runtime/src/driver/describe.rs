@@ -156,6 +156,10 @@ fn refused_by(limit: &Limit) -> String {
             "refused: a request that waited for longer than {} ms (throttled_op_wait_time)",
             max.as_millis()
         ),
+        Limit::Watches { watches } => format!(
+            "refused: one more watch, beside the {watches} on this server: all of them, or those \
+             of one connection, would need more memory than they may"
+        ),
     }
 }
 

@@ -290,8 +290,8 @@ impl Run<'_> {
             due.push((request.xid, request.op));
         }
         if requests.iter().any(|r| draw::UNKNOWN.contains(&r.op)) {
-            // Nothing answers this: the end is waited for, which may come behind later answers.
-            due.push((BARRIER_XID, op::SYNC));
+            // Nothing answers this.
+            due.push(END);
         }
         if let Some(connection) = &mut self.connections[slot] {
             connection.send(&bytes);
@@ -322,6 +322,9 @@ impl Run<'_> {
                 let fits =
                     |(asked, op): &(i32, i32)| *asked == xid || (*op == op::PING && xid == -2);
                 let asked = due.iter().position(fits).map(|index| due.remove(index).1);
+                if is_last(&frame, asked) && !due.contains(&END) {
+                    due.push(END);
+                }
                 shown.push(format!("{slot}: {}", self.view.frame(&frame, asked)));
                 true
             }
@@ -414,6 +417,22 @@ impl Run<'_> {
                 while connection.frame().is_ok() {}
             }
         }
+    }
+}
+
+/// Stands among what is due for the end of the connection, however long a server takes for it and
+/// whatever answers come before it.
+const END: (i32, i32) = (BARRIER_XID, op::SYNC);
+
+/// Does a server hang up behind this answer? To closeSession, an unknown operation, a failed auth.
+fn is_last(frame: &[u8], asked: Option<i32>) -> bool {
+    let error = frame
+        .get(12..16)
+        .map(|bytes| [bytes[0], bytes[1], bytes[2], bytes[3]]);
+    match error.map(i32::from_be_bytes) {
+        Some(0) => asked == Some(op::CLOSE_SESSION),
+        Some(-6 | -115) => true,
+        _ => false,
     }
 }
 

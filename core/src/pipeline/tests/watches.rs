@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::acl::digest_identity;
+use crate::limits::Limit;
 use crate::wire::client::{CreateOp, watch_mode, watcher_type};
 use crate::wire::records::Acl;
 
@@ -413,6 +414,11 @@ fn a_watch_that_finds_no_room_is_refused_aloud() {
     ] {
         assert_eq!(code(&mut lab, &request), -127, "{request:?}");
     }
+    assert_eq!(
+        lab.reached,
+        [Limit::Watches { watches: 1 }],
+        "told once, not each time"
+    );
     ok(&mut lab, A, &get_data("/a", false));
     ok(&mut lab, B, &get_children("/a"));
     let again = Request::SetWatches {
