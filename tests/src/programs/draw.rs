@@ -249,6 +249,10 @@ impl Draw {
                 Body::Fields(fields) if is_two_things(request.op, fields));
             !is_two && !matches!(request.op, op::SASL | op::RECONFIG)
         });
+        // ZooKeeper judges what follows by the old list until the new one has been applied.
+        if let Some(set) = requests.iter().position(|r| r.op == op::SET_ACL) {
+            requests.truncate(set + 1);
+        }
         if self.chance(5) {
             requests.push(self.fields(slot, op::CLOSE_SESSION, Vec::new()));
         }
