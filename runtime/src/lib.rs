@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod exit;
+mod meter;
 mod owner;
 pub mod tools;
 pub mod version;

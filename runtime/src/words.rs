@@ -12,6 +12,7 @@ use vivarium_core::config::LearnerType;
 use vivarium_core::node::{RoleName, Status};
 
 use crate::config::{Settings, WORDS};
+use crate::meter::{Times, decimal};
 use crate::version;
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
@@ -39,14 +40,7 @@ impl Latency {
 
     /// Milliseconds with up to four decimals, `0.0` before the first.
     fn average(&self) -> String {
-        let average = self.sum.as_secs_f64() * 1_000.0 / self.count.max(1) as f64;
-        let text = format!("{average:.4}");
-        let text = text.trim_end_matches('0');
-        if text.ends_with('.') {
-            format!("{text}0")
-        } else {
-            text.to_owned()
-        }
+        decimal(self.sum.as_secs_f64() * 1_000.0 / self.count.max(1) as f64)
     }
 }
 
@@ -68,6 +62,8 @@ pub(crate) struct View<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) status: &'a Status,
     pub(crate) latency: Latency,
+    /// Syncs of the log.
+    pub(crate) sync_times: Times,
     pub(crate) uptime: Duration,
     /// Since this server leads, if it does.
     pub(crate) leading: Option<Duration>,
@@ -253,6 +249,9 @@ fn monitor(view: &View<'_>) -> String {
                 .count(),
         );
     }
+    for (key, value) in view.sync_times.lines() {
+        put(key, &value);
+    }
     if s.role == RoleName::Leading {
         monitor_leader(view, &mut put);
     }
@@ -411,6 +410,7 @@ mod tests {
             settings,
             status,
             latency,
+            sync_times: Times::default(),
             uptime: Duration::from_secs(9),
             leading: Some(Duration::from_secs(3)),
             clients: &[client],
@@ -552,6 +552,8 @@ mod tests {
                 "zk_znode_count\t5",
                 "zk_avg_latency\t1.7",
                 "zk_quorum_size\t2",
+                "zk_avg_fsynctime\t0.0",
+                "zk_fsync_threshold_exceed_count\t0",
             ] {
                 assert!(lines.contains(&expected), "{expected} in {text}");
             }

@@ -12,12 +12,12 @@ use crate::snapshot::looks_finished;
 /// log file that may hold a transaction after the oldest of them: also the one that begins at or
 /// before its zxid (ZOOKEEPER-2574). Snapshots go before the logs that they would need.
 /// `known` remembers the finished ones from call to call: a packed one has to be unpacked to be
-/// sure.
+/// sure. Returns how many files went.
 pub(crate) fn purge<F: Files>(
     files: &mut F,
     retain: usize,
     known: &mut BTreeSet<String>,
-) -> Result<(), StorageError> {
+) -> Result<usize, StorageError> {
     assert!(retain > 0, "no snapshot would be left");
     let found = inventory(files)?;
     let mut whole = Vec::new();
@@ -31,7 +31,7 @@ pub(crate) fn purge<F: Files>(
         }
     }
     let Some(oldest) = whole.last().copied().filter(|_| whole.len() == retain) else {
-        return Ok(());
+        return Ok(0);
     };
     let old: Vec<&String> = found
         .snapshots
@@ -40,14 +40,13 @@ pub(crate) fn purge<F: Files>(
         .map(|(_, name)| name)
         .collect();
     known.retain(|name| !old.contains(&name));
+    let snapshots_gone = old.len();
     remove_all(files, Dir::Snapshots, old.into_iter().rev())?;
     let keep = found
         .logs
         .partition_point(|log| log.first <= oldest)
         .saturating_sub(1);
-    remove_all(
-        files,
-        Dir::Logs,
-        found.logs[..keep].iter().map(|log| &log.name),
-    )
+    let logs = found.logs[..keep].iter().map(|log| &log.name);
+    remove_all(files, Dir::Logs, logs)?;
+    Ok(snapshots_gone + keep)
 }

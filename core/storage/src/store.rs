@@ -29,8 +29,10 @@ pub struct Options {
     /// Size of a log file: ZooKeeper's `preAllocSize`. A file is never larger, unless one
     /// transaction is; the next one begins instead. At least a few KiB make sense.
     pub prealloc_bytes: u64,
-    /// Snapshots kept by the purge after each new one: `autopurge.snapRetainCount`. At least 1.
+    /// Snapshots kept by a purge: `autopurge.snapRetainCount`. At least 1.
     pub snap_retain: usize,
+    /// Purge after each new snapshot, besides when [`Store::purge`] is called.
+    pub purge_with_snapshot: bool,
     /// How new snapshots are packed: `snapshot.compression.method`. Any are read.
     pub packing: Packing,
     /// For the database's hash tables.
@@ -43,6 +45,7 @@ impl Default for Options {
         Self {
             prealloc_bytes: 64 << 20,
             snap_retain: 3,
+            purge_with_snapshot: true,
             packing: Packing::Plain,
             seed: 0,
             mutants: Mutants::NONE,
@@ -153,6 +156,22 @@ impl<F: Files> Store<F> {
             self.background = None;
         }
         result
+    }
+
+    /// Removes what neither recovery nor anybody who reads the directory needs: see the module
+    /// `purge`. What could not be removed is noted and tried again the next time. Learners are
+    /// synchronized from memory, so none of them reads a file that could go. Returns how many
+    /// files went.
+    pub fn purge(&mut self) -> usize {
+        if self.failed {
+            return 0;
+        }
+        let retain = self.options.snap_retain;
+        purge(&mut self.files, retain, &mut self.whole).unwrap_or_else(|e| {
+            self.notes
+                .push(format!("old files were not all removed: {e}"));
+            0
+        })
     }
 
     /// The directory's files.
@@ -399,10 +418,8 @@ impl<F: Files> Store<F> {
                 assert_eq!(writer.zxid(), *zxid, "a snapshot ends as it was begun");
                 writer.seal(&mut self.files, *digest)?;
                 self.whole.insert(writer.publish(&mut self.files)?);
-                let retain = self.options.snap_retain;
-                if let Err(e) = purge(&mut self.files, retain, &mut self.whole) {
-                    self.notes
-                        .push(format!("old files were not all removed: {e}"));
+                if self.options.purge_with_snapshot {
+                    self.purge();
                 }
             }
             SnapshotStep::Abandon => {

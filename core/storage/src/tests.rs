@@ -22,6 +22,7 @@ pub(crate) const SEED: u64 = 7;
 pub(crate) const OPTIONS: Options = Options {
     prealloc_bytes: 8192,
     snap_retain: 3,
+    purge_with_snapshot: true,
     packing: Packing::Plain,
     seed: SEED,
     mutants: Mutants::NONE,

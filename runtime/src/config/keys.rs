@@ -17,6 +17,8 @@ pub(super) enum Treatment {
 use super::rules;
 use Treatment::{Ignored, Only, Refused, Used};
 
+const FSYNC_WARNING: &str = "fsync.warningthresholdms";
+
 const TUNING: &str = "it tunes a part that Vivarium does not have";
 const TLS: &str = "TLS is not supported";
 const SASL: &str = "authentication between servers is not supported";
@@ -57,7 +59,7 @@ const KEYS: &[(&str, Treatment)] = &[
         "forceSync",
         Ignored("every acknowledged write is synced to disk"),
     ),
-    ("fsync.warningthresholdms", Ignored(TUNING)),
+    (FSYNC_WARNING, Used),
     ("initLimit", Used),
     ("leaderServes", Ignored("the leader always serves clients")),
     ("maxSessionTimeout", Used),
@@ -120,10 +122,15 @@ pub(super) fn key_of_property(name: &str) -> Option<&str> {
     if let Some(key) = rules::key_of_property(name) {
         return Some(key);
     }
+    // ZooKeeper reads this one under both names.
+    if name == FSYNC_WARNING {
+        return Some(FSYNC_WARNING);
+    }
     let key = name.strip_prefix("zookeeper.")?;
     let is_property = match treatment(key)? {
         Used => [
             "4lw.commands.whitelist",
+            FSYNC_WARNING,
             "snapCount",
             "snapshot.compression.method",
         ]

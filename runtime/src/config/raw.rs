@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use vivarium_core::config::LearnerType;
 use vivarium_core::ids::ServerId;
@@ -39,6 +40,8 @@ pub(super) struct RawConfig {
     pub peer_type: Option<Lined<LearnerType>>,
     pub snap_count: Option<Lined<u32>>,
     pub snap_retain: Option<Lined<u32>>,
+    pub purge_interval: Option<Lined<Duration>>,
+    pub fsync_warning_ms: Option<Lined<u64>>,
     pub packing: Option<Lined<Packing>>,
     pub whitelist: Option<Lined<String>>,
     pub standalone_enabled: Option<Lined<bool>>,
@@ -143,7 +146,8 @@ impl RawConfig {
             "standaloneEnabled" => self.standalone_enabled = Some(boolean(p)?),
             "quorumListenOnAllIPs" => self.listen_on_all = Some(boolean(p)?),
             "autopurge.snapRetainCount" => self.snap_retain = Some(number(p)?),
-            "autopurge.purgeInterval" => purge_interval(p, warnings)?,
+            "autopurge.purgeInterval" => self.purge_interval = Some(purge_interval(p)?),
+            "fsync.warningthresholdms" => self.fsync_warning_ms = Some(number(p)?),
             key if rules::is_rule(key) => self.rules.take(key, &p.value, p.place)?,
             key => {
                 let id = key
@@ -337,16 +341,20 @@ fn path(p: &Property) -> Result<Lined<PathBuf>, String> {
 }
 
 /// Hours, or a number with a unit as in ZooKeeper's newest releases.
-fn purge_interval(p: &Property, warnings: &mut Vec<String>) -> Result<(), String> {
-    let digits = p.value.trim_end_matches(['s', 'm', 'h', 'd']);
-    let Ok(interval) = digits.parse::<u32>() else {
-        return Err(format!("{}: `{}` is not a number of hours", p.key, p.value));
+fn purge_interval(p: &Property) -> Result<Lined<Duration>, String> {
+    let (digits, unit) = match p.value.char_indices().last() {
+        Some((at, 's')) => (&p.value[..at], 1),
+        Some((at, 'm')) => (&p.value[..at], 60),
+        Some((at, 'h')) => (&p.value[..at], 3_600),
+        Some((at, 'd')) => (&p.value[..at], 86_400),
+        _ => (&p.value[..], 3_600),
     };
-    if interval > 0 {
-        warnings.push(format!(
-            "{}: {} has no effect: old files are removed after each snapshot",
-            p.place, p.key
-        ));
+    let seconds = digits.parse::<u32>().ok().map(|n| u64::from(n) * unit);
+    match seconds {
+        Some(seconds) => Ok(Lined {
+            place: p.place,
+            value: Duration::from_secs(seconds),
+        }),
+        None => Err(format!("{}: `{}` is not a number of hours", p.key, p.value)),
     }
-    Ok(())
 }

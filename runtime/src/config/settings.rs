@@ -22,6 +22,9 @@ const TICK_MS_DEFAULT: u64 = 3_000;
 const SNAP_COUNT_DEFAULT: u32 = 100_000;
 /// And its least: fewer are raised to it.
 const SNAP_RETAIN_DEFAULT: u32 = 3;
+/// ZooKeeper never purges unless told so; here it is the other way round.
+const PURGE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3_600);
+const FSYNC_WARNING_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The words that may be asked for, in the order in which they are documented.
 pub const WORDS: [(&str, FourLetterWord); 7] = [
@@ -51,6 +54,10 @@ pub struct Settings {
     pub snap_count: u32,
     /// Snapshots that are kept, with the logs after the oldest of them.
     pub snap_retain: usize,
+    /// Time between two purges, the first at the start; none: never.
+    pub purge_interval: Option<Duration>,
+    /// A sync that takes longer is told in the log.
+    pub fsync_warning: Duration,
     /// How new snapshots are packed.
     pub packing: Packing,
     /// Snapshots, epochs, `myid`.
@@ -80,6 +87,8 @@ impl Settings {
             session_timeout_max: 20 * tick,
             snap_count: SNAP_COUNT_DEFAULT,
             snap_retain: SNAP_RETAIN_DEFAULT as usize,
+            purge_interval: Some(PURGE_INTERVAL_DEFAULT),
+            fsync_warning: FSYNC_WARNING_DEFAULT,
             packing: Packing::Plain,
             data_dir: PathBuf::from("./vivarium-data"),
             log_dir: PathBuf::from("./vivarium-data"),
@@ -153,6 +162,16 @@ impl Settings {
                 .as_ref()
                 .map_or(0, |c| c.value)
                 .max(SNAP_RETAIN_DEFAULT) as usize,
+            purge_interval: Some(
+                raw.purge_interval
+                    .as_ref()
+                    .map_or(PURGE_INTERVAL_DEFAULT, |i| i.value),
+            )
+            .filter(|interval| !interval.is_zero()),
+            fsync_warning: raw
+                .fsync_warning_ms
+                .as_ref()
+                .map_or(FSYNC_WARNING_DEFAULT, |l| Duration::from_millis(l.value)),
             data_dir,
             log_dir,
             client: client_endpoint(raw, mine)?,

@@ -265,10 +265,6 @@ fn oddities_are_warned_about() {
             "line 3: forceSync has no effect: every acknowledged",
         ),
         (
-            &format!("{plain}autopurge.purgeInterval=24\n"),
-            "line 3: autopurge.purgeInterval has no effect",
-        ),
-        (
             &format!("{plain}4lw.commands.whitelist=srvr, dump\n"),
             "line 3: the word dump is not answered here",
         ),
@@ -353,4 +349,19 @@ fn snapshots_are_packed_as_zookeeper_is_told_to() {
     assert_eq!(packing("SNAPPY"), Packing::Snappy);
     let said = refused("dataDir=/d\nclientPort=2181\nsnapshot.compression.method=zip\n");
     assert!(said.contains("line 3") && said.contains("zip"), "{said}");
+}
+
+#[test]
+fn purges_are_on_unless_they_are_switched_off() {
+    for (line, hours) in [
+        ("", Some(1)),
+        ("autopurge.purgeInterval=24\n", Some(24)),
+        ("autopurge.purgeInterval=2d\n", Some(48)),
+        ("autopurge.purgeInterval=0\n", None),
+    ] {
+        let settings = loaded(&format!("dataDir=/d\nclientPort=1\n{line}")).settings;
+        let interval = hours.map(|h| std::time::Duration::from_secs(h * 3_600));
+        assert_eq!(settings.purge_interval, interval, "{line}");
+        assert_eq!(settings.snap_retain, 3);
+    }
 }

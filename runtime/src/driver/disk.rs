@@ -6,11 +6,14 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::ids::WriteSeq;
 use vivarium_core::recovery::Recovered;
+
+use crate::meter::{Meter, Times};
 
 /// Bytes of a background snapshot that may be unsynced before the next step waits.
 const SNAPSHOT_UNSYNCED_BYTES: usize = 8 << 20;
@@ -23,6 +26,12 @@ pub(super) trait Disk: Send + 'static {
     fn sync(&mut self) -> Result<(), String>;
     /// Performs one step of the background snapshot; it is stable when `End` returns.
     fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String>;
+    /// Removes files that nobody needs any more.
+    fn purge(&mut self) {}
+    /// Where the times of syncs are written down.
+    fn meter(&self) -> Arc<Meter> {
+        Arc::default()
+    }
 }
 
 /// Syncs what was written of the background snapshot, from another thread than the writer's.
@@ -93,13 +102,28 @@ impl<T> Mailbox<T> {
 
     /// Waits for jobs and takes all of them into `jobs`; `false` when closed and empty.
     fn take(&self, jobs: &mut Vec<T>) -> bool {
+        self.take_until(None, jobs)
+    }
+
+    /// The same, but not for longer than until then: the jobs may be none.
+    fn take_until(&self, due: Option<Instant>, jobs: &mut Vec<T>) -> bool {
         let waiting = |state: &mut (Vec<T>, bool)| state.0.is_empty() && !state.1;
-        let mut state = self
-            .news
-            .wait_while(self.lock(), waiting)
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut state.0, jobs);
-        !jobs.is_empty()
+        let mut state = match due {
+            None => self
+                .news
+                .wait_while(self.lock(), waiting)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(due) => {
+                let patience = due.saturating_duration_since(Instant::now());
+                let waited = self
+                    .news
+                    .wait_timeout_while(self.lock(), patience, waiting)
+                    .unwrap_or_else(PoisonError::into_inner);
+                waited.0
+            }
+        };
+        jobs.append(&mut state.0);
+        !jobs.is_empty() || !state.1
     }
 }
 
@@ -110,24 +134,32 @@ pub(super) struct DiskThreads {
     steps: Arc<Mailbox<SnapshotStep>>,
     writer: JoinHandle<()>,
     presyncer: JoinHandle<()>,
+    meter: Arc<Meter>,
 }
 
 impl DiskThreads {
-    /// Starts both threads; answers go to `reports`.
+    /// Starts both threads; answers go to `reports`. Old files are removed at once, and again each
+    /// time that `purge_interval` has passed; never without one.
     ///
     /// # Errors
     /// The system has no more threads.
     pub(super) fn start(
         disk: impl Disk,
         presync: impl Presync,
+        purge_interval: Option<Duration>,
         reports: UnboundedSender<Report>,
     ) -> std::io::Result<Self> {
+        let meter = disk.meter();
+        let purges = Purges {
+            interval: purge_interval,
+            next: purge_interval.map(|_| Instant::now()),
+        };
         let jobs = Arc::new(Mailbox::new());
         let steps = Arc::new(Mailbox::new());
         let (mailbox, to) = (jobs.clone(), reports.clone());
         let writer = std::thread::Builder::new()
             .name("disk".into())
-            .spawn(move || run_writer(disk, &mailbox, &to))?;
+            .spawn(move || run_writer(disk, purges, &mailbox, &to))?;
         let (mailbox, onward) = (steps.clone(), jobs.clone());
         let presyncer = std::thread::Builder::new()
             .name("presync".into())
@@ -137,6 +169,7 @@ impl DiskThreads {
             steps,
             writer,
             presyncer,
+            meter,
         })
     }
 
@@ -149,6 +182,11 @@ impl DiskThreads {
 
     pub(super) fn snapshot(&self, step: SnapshotStep) {
         self.steps.put(step);
+    }
+
+    /// How long the syncs of the log took.
+    pub(super) fn sync_times(&self) -> Times {
+        self.meter.times()
     }
 
     /// Waits until everything queued is performed and synced.
@@ -182,15 +220,41 @@ impl Drop for Panicking<'_> {
     }
 }
 
-fn run_writer(mut disk: impl Disk, mailbox: &Mailbox<Job>, reports: &UnboundedSender<Report>) {
+/// When old files are to be removed.
+#[derive(Debug)]
+struct Purges {
+    interval: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Purges {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.next.is_some_and(|at| at <= now);
+        if due {
+            self.next = self.interval.and_then(|interval| now.checked_add(interval));
+        }
+        due
+    }
+}
+
+fn run_writer(
+    mut disk: impl Disk,
+    mut purges: Purges,
+    mailbox: &Mailbox<Job>,
+    reports: &UnboundedSender<Report>,
+) {
     let _guard = Panicking(reports, || Report::Failed { upto: WriteSeq(0) });
     let mut jobs = Vec::new();
     let mut stable = WriteSeq(0);
-    while mailbox.take(&mut jobs) {
+    while mailbox.take_until(purges.next, &mut jobs) {
         if let Err(why) = perform(&mut disk, &mut jobs, &mut stable, reports) {
             tracing::error!("disk: {why}");
             tell(reports, Report::Failed { upto: stable });
             return;
+        }
+        if purges.is_due() {
+            disk.purge();
         }
     }
 }
@@ -285,6 +349,7 @@ mod tests {
         log: Arc<Mutex<Vec<String>>>,
         fails_at: i64,
         gate: Arc<Mutex<()>>,
+        purges: Arc<Mutex<u32>>,
     }
 
     impl Disk for Fake {
@@ -310,6 +375,10 @@ mod tests {
                 SnapshotStep::Chunk(bytes) if bytes.is_empty() => Err("no space left".into()),
                 _ => Ok(()),
             }
+        }
+
+        fn purge(&mut self) {
+            *self.purges.lock().expect("count") += 1;
         }
     }
 
@@ -340,8 +409,9 @@ mod tests {
             log: log.clone(),
             fails_at: 0,
             gate: gate.clone(),
+            purges: Arc::default(),
         };
-        let disk = DiskThreads::start(fake, Syncs::default(), to).expect("threads");
+        let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
         while log.lock().expect("log").is_empty() {
             std::thread::yield_now();
@@ -372,8 +442,9 @@ mod tests {
             log: Arc::default(),
             fails_at: 3,
             gate: Arc::default(),
+            purges: Arc::default(),
         };
-        let disk = DiskThreads::start(fake, Syncs::default(), to).expect("threads");
+        let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
         let first = reports.blocking_recv();
         assert!(
@@ -398,9 +469,10 @@ mod tests {
             log: Arc::default(),
             fails_at: 0,
             gate: Arc::default(),
+            purges: Arc::default(),
         };
         let syncs = Syncs::default();
-        let disk = DiskThreads::start(fake, syncs.clone(), to).expect("threads");
+        let disk = DiskThreads::start(fake, syncs.clone(), None, to).expect("threads");
         let large = Bytes::from(vec![1; SNAPSHOT_UNSYNCED_BYTES / 2 + 1]);
         for (step, stored, synced) in [
             (SnapshotStep::Begin { zxid: Zxid(1) }, true, 0),
@@ -425,5 +497,40 @@ mod tests {
             assert_eq!(*syncs.0.lock().expect("count"), synced);
         }
         disk.finish();
+    }
+
+    #[test]
+    fn old_files_are_removed_at_the_start_and_again_with_or_without_work() {
+        let count = |interval: Option<Duration>, work: bool| {
+            let purges = Arc::new(Mutex::new(0));
+            let (to, _reports) = mpsc::unbounded_channel();
+            let fake = Fake {
+                log: Arc::default(),
+                fails_at: 0,
+                gate: Arc::default(),
+                purges: purges.clone(),
+            };
+            let disk = DiskThreads::start(fake, Syncs::default(), interval, to).expect("threads");
+            let begun = Instant::now();
+            let mut n = 0;
+            while begun.elapsed() < Duration::from_millis(300) {
+                if work {
+                    n += 1;
+                    disk.write(&mut vec![job(n)]);
+                }
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            disk.finish();
+            *purges.lock().expect("count")
+        };
+        assert_eq!(count(None, false), 0);
+        assert_eq!(count(Some(Duration::from_secs(3_600)), true), 1);
+        for work in [false, true] {
+            let often = count(Some(Duration::from_millis(50)), work);
+            assert!(
+                (3..=7).contains(&often),
+                "{often} purges in 300 ms, work: {work}"
+            );
+        }
     }
 }

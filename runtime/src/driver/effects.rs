@@ -162,6 +162,7 @@ impl Effects {
             settings: &self.settings,
             status,
             latency: self.latency,
+            sync_times: self.disk.sync_times(),
             uptime: self.started.elapsed(),
             leading: self.leading.map(|since| since.elapsed()),
             clients: &clients,

@@ -19,6 +19,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timed;
 mod turn;
 
 use std::fmt;
@@ -150,7 +151,8 @@ fn drive<M: Machine + 'static>(
     bound: Vec<Bound>,
 ) -> Result<Exit, StartError> {
     let (to, reports) = mpsc::unbounded_channel();
-    let disk = DiskThreads::start(disk, presync, to).map_err(StartError::System)?;
+    let disk = DiskThreads::start(disk, presync, settings.purge_interval, to)
+        .map_err(StartError::System)?;
     let settings = Rc::new(settings);
     let hub = Rc::new(Hub::new());
     let local = LocalSet::new();

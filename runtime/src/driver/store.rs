@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::mutants::Mutants;
@@ -11,7 +12,9 @@ use vivarium_core::recovery::Recovered;
 use vivarium_storage::{BACKGROUND_TMP, Dir, LOCK_NAME, Options, Performed, RealFiles, Store};
 
 use super::disk::{Disk, Presync};
+use super::timed::TimedFiles;
 use crate::config::Settings;
+use crate::meter::Meter;
 use crate::owner::{self, Owner};
 
 /// A directory that is recovered and ready to be written.
@@ -49,10 +52,16 @@ pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<O
     let path = files.path(Dir::Snapshots).join(BACKGROUND_TMP);
     let options = Options {
         snap_retain: settings.snap_retain,
+        purge_with_snapshot: false,
         packing: settings.packing,
         seed,
         mutants: Mutants::default(),
         ..Options::default()
+    };
+    let meter = Arc::new(Meter::new(settings.fsync_warning));
+    let files = TimedFiles {
+        files,
+        meter: meter.clone(),
     };
     let (mut store, recovered) = Store::open(files, options).map_err(|e| e.to_string())?;
     tell_notes(&mut store);
@@ -64,12 +73,12 @@ pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<O
     );
     Ok(Opened {
         recovered,
-        disk: Directory(store),
+        disk: Directory { store, meter },
         presync: SnapshotFile(path),
     })
 }
 
-fn tell_notes(store: &mut Store<RealFiles>) {
+fn tell_notes(store: &mut Store<TimedFiles>) {
     for note in store.take_notes() {
         tracing::warn!("data: {note}");
     }
@@ -77,28 +86,43 @@ fn tell_notes(store: &mut Store<RealFiles>) {
 
 /// What the disk thread owns.
 #[derive(Debug)]
-pub(super) struct Directory(Store<RealFiles>);
+pub(super) struct Directory {
+    store: Store<TimedFiles>,
+    meter: Arc<Meter>,
+}
 
 impl Disk for Directory {
     fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String> {
-        match self.0.perform(op).map_err(|e| e.to_string())? {
+        match self.store.perform(op).map_err(|e| e.to_string())? {
             Performed::Done => Ok(None),
             Performed::Reload => {
-                let state = self.0.reload().map_err(|e| e.to_string())?;
-                tell_notes(&mut self.0);
+                let state = self.store.reload().map_err(|e| e.to_string())?;
+                tell_notes(&mut self.store);
                 Ok(Some(Box::new(state)))
             }
         }
     }
 
     fn sync(&mut self) -> Result<(), String> {
-        self.0.sync().map_err(|e| e.to_string())
+        self.store.sync().map_err(|e| e.to_string())
     }
 
     fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String> {
-        let done = self.0.snapshot_step(step).map_err(|e| e.to_string());
-        tell_notes(&mut self.0);
+        let done = self.store.snapshot_step(step).map_err(|e| e.to_string());
+        tell_notes(&mut self.store);
         done
+    }
+
+    fn purge(&mut self) {
+        let removed = self.store.purge();
+        if removed > 0 {
+            tracing::info!("{removed} old snapshots and logs were removed");
+        }
+        tell_notes(&mut self.store);
+    }
+
+    fn meter(&self) -> Arc<Meter> {
+        self.meter.clone()
     }
 }
 
