@@ -1,5 +1,5 @@
-//! How long the syncs of the log take: what `mntr` shows as `fsynctime`, and a warning for each that
-//! is slow. Knows times and names, not files.
+//! How long the syncs of the log take: what `mntr` shows as `fsynctime`, and a warning for each
+//! that is slow. Knows times and names, not files.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
