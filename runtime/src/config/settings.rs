@@ -162,12 +162,7 @@ impl Settings {
                 .as_ref()
                 .map_or(0, |c| c.value)
                 .max(SNAP_RETAIN_DEFAULT) as usize,
-            purge_interval: Some(
-                raw.purge_interval
-                    .as_ref()
-                    .map_or(PURGE_INTERVAL_DEFAULT, |i| i.value),
-            )
-            .filter(|interval| !interval.is_zero()),
+            purge_interval: purge_interval(raw),
             fsync_warning: raw
                 .fsync_warning_ms
                 .as_ref()
@@ -268,6 +263,12 @@ fn session_timeouts(raw: &RawConfig, tick: Duration) -> Result<(Duration, Durati
         });
     }
     Ok((min, max))
+}
+
+/// None where it is switched off.
+fn purge_interval(raw: &RawConfig) -> Option<Duration> {
+    let given = raw.purge_interval.as_ref().map(|l| l.value);
+    Some(given.unwrap_or(PURGE_INTERVAL_DEFAULT)).filter(|interval| !interval.is_zero())
 }
 
 fn limit(given: &Option<Lined<u32>>, key: &str, usual: u32) -> Result<u32, Complaint> {
