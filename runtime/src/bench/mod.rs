@@ -1,8 +1,12 @@
 //! `vivarium bench`: measures parts of the server by themselves. Figures go to stdout, progress to
 //! stderr.
 
+mod history;
+mod process;
 mod report;
+mod restart;
 mod server;
+mod snapshot;
 mod watches;
 
 use clap::Subcommand;
@@ -14,11 +18,19 @@ pub(crate) enum Bench {
     /// Watches: what registering, keeping, firing and forgetting them costs. One standalone server
     /// in this process, without sockets and disk
     Watches(watches::Arguments),
+    /// A restart: how soon a server answers from a directory with many znodes, and the memory it
+    /// needs; with --zookeeper the same of Apache ZooKeeper on a copy of the same files
+    Restart(restart::Arguments),
+    /// Snapshots: how long the longest turn of the machine is while one is taken under writes. One
+    /// standalone server in this process, without sockets and disk
+    Snapshot(snapshot::Arguments),
 }
 
 /// Runs the measurement and gives the text of its figures.
 pub(crate) fn run(what: &Bench) -> Result<String, (Exit, String)> {
     match what {
         Bench::Watches(arguments) => watches::run(arguments),
+        Bench::Restart(arguments) => restart::run(arguments),
+        Bench::Snapshot(arguments) => snapshot::run(arguments),
     }
 }

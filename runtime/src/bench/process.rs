@@ -1,0 +1,164 @@
+//! A server as a process of its own: started on a directory, asked until it answers, looked at,
+//! ended.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "waits for another process; nobody is served meanwhile"
+)]
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use vivarium_core::ids::{SessionId, Zxid};
+use vivarium_core::wire::client::{ConnectRequest, Request, put_frame};
+
+use super::history::ROOT;
+use super::server::put_request;
+
+/// Between two attempts to reach a server that starts.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A server that does not answer by then will not.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Longest wait for one answer; ZooKeeper drops what comes before it is ready.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// After the first answer, before the memory is looked at.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What one start was seen to take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    /// From the start of the process to the first answered read.
+    pub(super) serving: Duration,
+    /// Bytes in RAM, a second later.
+    pub(super) resident: u64,
+    /// The most that it ever was.
+    pub(super) peak: u64,
+}
+
+/// Ends the process whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A port that nobody uses now.
+pub(super) fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Starts a server whose output goes to `log`, and looks at it until it serves on `port`.
+pub(super) fn observe(command: &mut Command, port: u16, log: &Path) -> Result<Started, String> {
+    let output = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
+    let errors = output.try_clone().map_err(|e| e.to_string())?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let began = Instant::now();
+    let child = command
+        .spawn()
+        .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+    let mut running = Running(child);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    while !is_serving(address) {
+        let ended = running.0.try_wait().map_err(|e| e.to_string())?;
+        if ended.is_some() || began.elapsed() > PATIENCE {
+            return Err(format!("the server does not serve; it said: {}", tail(log)));
+        }
+        sleep(PAUSE);
+    }
+    let serving = began.elapsed();
+    sleep(SETTLE);
+    let (resident, peak) = memory(running.0.id())?;
+    Ok(Started {
+        serving,
+        resident,
+        peak,
+    })
+}
+
+/// The last lines of what a server has said.
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}
+
+/// A session and a read of it are answered, and `srvr` shows a server.
+fn is_serving(address: SocketAddr) -> bool {
+    read_root(address).unwrap_or(false) && says_mode(address).unwrap_or(false)
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn read_root(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = connect(address)?;
+    let hello = ConnectRequest {
+        protocol: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout_ms: 30_000,
+        session: SessionId(0),
+        password: None,
+        read_only: Some(false),
+    };
+    let mut bytes = Vec::new();
+    put_frame(&mut bytes, |out| hello.encode(out));
+    stream.write_all(&bytes)?;
+    read_frame(&mut stream)?;
+    bytes.clear();
+    let read = Request::GetData {
+        path: ROOT.into(),
+        watch: false,
+    };
+    put_request(&mut bytes, &read);
+    stream.write_all(&bytes)?;
+    // xid, zxid, error.
+    let reply = read_frame(&mut stream)?;
+    Ok(reply.get(12..16) == Some(&[0; 4]))
+}
+
+fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut frame = Vec::new();
+    let length = u64::from(u32::from_be_bytes(length));
+    stream.take(length).read_to_end(&mut frame)?;
+    Ok(frame)
+}
+
+fn says_mode(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = connect(address)?;
+    stream.write_all(b"srvr")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.contains("Mode:"))
+}
+
+/// Bytes of a process in RAM now, and the most that it ever had.
+pub(super) fn memory(pid: u32) -> Result<(u64, u64), String> {
+    let file = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok());
+        let kib = kib.ok_or_else(|| format!("{file}: no {key}"))?;
+        Ok::<u64, String>(kib << 10)
+    };
+    Ok((value("VmRSS:")?, value("VmHWM:")?))
+}
