@@ -15,6 +15,7 @@ use std::process::{Command, Output, Stdio};
 use vivarium_tests::client::flag;
 use vivarium_tests::directory::{flip, logs, snapshots};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::peers;
 use vivarium_tests::program;
 
 fn run(arguments: &[&str]) -> Output {
@@ -228,4 +229,31 @@ fn fsck_says_what_a_start_would_do() {
     }
     let said = complaint(&["fsck", text(&dir)]);
     assert!(said.contains("there is no snapshot"), "{said}");
+}
+
+#[test]
+fn a_restart_is_measured_beside_zookeeper() {
+    let dir = program::scratch("bench-restart").join("work");
+    let mut arguments = vec!["bench", "restart", "--json", "--rounds", "1"];
+    arguments.extend(["--znodes", "1500", "--logged", "700", "--packing", "gzip"]);
+    arguments.extend(["--dir", text(&dir)]);
+    let java = peers::newest_zookeeper("a_restart_is_measured_beside_zookeeper");
+    if let Some(java) = java {
+        arguments.extend(["--zookeeper", java.classpath()]);
+    }
+    let json = printed(&arguments);
+    let keys = ["\"serve_ms\":", "\"znode_bytes\":"];
+    let ratios = ["\"time_ratio\":", "\"memory_ratio\":"];
+    for key in keys.iter().chain(java.and(Some(&ratios)).into_iter().flatten()) {
+        assert!(json.contains(key), "{key} in {json}");
+    }
+    assert!(!dir.exists(), "what the measurement made is gone");
+    assert!(complaint_of_use(&["bench", "restart", "--znodes", "0"]).contains("nothing"));
+}
+
+/// What a command says that was given something that makes no sense.
+fn complaint_of_use(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("text")
 }
