@@ -244,7 +244,10 @@ fn a_restart_is_measured_beside_zookeeper() {
     let json = printed(&arguments);
     let keys = ["\"serve_ms\":", "\"znode_bytes\":"];
     let ratios = ["\"time_ratio\":", "\"memory_ratio\":"];
-    for key in keys.iter().chain(java.and(Some(&ratios)).into_iter().flatten()) {
+    for key in keys
+        .iter()
+        .chain(java.and(Some(&ratios)).into_iter().flatten())
+    {
         assert!(json.contains(key), "{key} in {json}");
     }
     assert!(!dir.exists(), "what the measurement made is gone");

@@ -243,7 +243,12 @@ mod tests {
             json: true,
         });
         let json = json.expect("measured");
-        for key in ["longest_us", "longest_without_us", "snapshot_mb", "grown_mb"] {
+        for key in [
+            "longest_us",
+            "longest_without_us",
+            "snapshot_mb",
+            "grown_mb",
+        ] {
             assert!(json.contains(key), "{key} in {json}");
         }
     }
