@@ -51,6 +51,12 @@ pub enum Mutant {
     SweptEarly,
     /// A quota does not notice what is deleted.
     DeletesNotCounted,
+    /// A write of data is not held against quotas.
+    QuotaSkipsData,
+    /// No access list is asked about the operations of a multi.
+    MultiUnchecked,
+    /// The reads of one multiRead see two states.
+    MultiReadTorn,
 }
 
 impl Mutant {
@@ -78,6 +84,9 @@ impl Mutant {
         Self::EventsUnfiltered,
         Self::SweptEarly,
         Self::DeletesNotCounted,
+        Self::QuotaSkipsData,
+        Self::MultiUnchecked,
+        Self::MultiReadTorn,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! Requests of open sessions: what is answered here, what goes upstream, what waits; and what all
 //! connections share for that.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -62,6 +62,8 @@ pub(super) struct Desk {
     pub(super) sent: u64,
     /// Only with [`Mutant::WatchAfterRead`].
     late_events: Vec<(ConnId, Vec<u8>)>,
+    /// Only with [`Mutant::MultiReadTorn`]: answers to first reads, by connection and xid.
+    pub(super) torn: BTreeMap<(ConnId, i32), Vec<u8>>,
 }
 
 /// Who asks, where the connection itself is borrowed already.
@@ -70,6 +72,18 @@ pub(super) struct Who<'a> {
     pub(super) conn: ConnId,
     session: SessionId,
     identities: &'a [Id],
+}
+
+impl<'a> Who<'a> {
+    pub(super) fn reads(self, rules: &'a Rules, op: i32, body: &'a [u8]) -> Read<'a> {
+        Read {
+            rules,
+            session: self.session,
+            identities: self.identities,
+            op,
+            body,
+        }
+    }
 }
 
 impl Desk {
@@ -98,6 +112,7 @@ impl Desk {
             received: 0,
             sent: 0,
             late_events: Vec::new(),
+            torn: BTreeMap::new(),
         }
     }
 
@@ -609,15 +624,21 @@ impl Desk {
             self.push(c, Pending::Done { frame }, 0);
         } else {
             let identities = c.identities.clone();
+            let bytes = body.len();
+            let body = if op == op::MULTI_READ && self.mutants.has(Mutant::MultiReadTorn) {
+                self.tear(who, (xid, op), body, ctx.db)
+            } else {
+                body.to_vec()
+            };
             self.push(
                 c,
                 Pending::Parked {
                     xid,
                     op,
-                    body: body.to_vec(),
+                    body,
                     identities,
                 },
-                body.len(),
+                bytes,
             );
         }
         Ok(())
@@ -666,13 +687,10 @@ impl Desk {
                 return self.answer_watching(who, xid, op, body, db, out);
             }
             _ => put_answer(xid, zxid, out, |out| {
-                let read = Read {
-                    rules: &self.rules,
-                    session: who.session,
-                    identities: who.identities,
-                    op,
-                    body,
-                };
+                if let Some(torn) = self.torn.remove(&(who.conn, xid)) {
+                    out.extend_from_slice(&torn);
+                }
+                let read = who.reads(&self.rules, op, body);
                 let answer = reads::answer(db, read, out);
                 if let Some((kind, path)) = answer.watch {
                     self.watches.add(kind, &path, who.conn)?;

@@ -22,6 +22,7 @@ mod handshake;
 mod local;
 mod reply;
 mod throttle;
+mod torn;
 mod unread;
 mod watching;
 

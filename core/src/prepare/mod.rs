@@ -136,6 +136,7 @@ impl Outstanding {
             refusal: &mut self.refusal,
             proposed_bytes: self.proposed_bytes,
             mutants: self.mutants,
+            in_multi: false,
         };
         match ask.op {
             op::CREATE | op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {}

@@ -32,6 +32,7 @@ use std::time::Duration;
 use vivarium_core::ids::{Epoch, ServerId, SessionId};
 use vivarium_core::wire::txn::Txn;
 
+use super::connections::Welcomed;
 use super::model::Model;
 use crate::observe::{ClientId, Setup, SimTime};
 
@@ -114,16 +115,20 @@ impl Ephemerals {
         self.lives.entry(session).or_insert(life);
     }
 
-    /// A server accepted the client's session, new or old; the handshake was sent at `asked`.
+    /// A server accepted the client's session, new or old.
     pub fn opened(
         &mut self,
         t: SimTime,
-        asked: SimTime,
         client: ClientId,
-        server: ServerId,
-        session: SessionId,
-        timeout_ms: i32,
+        welcomed: &Welcomed,
     ) {
+        let Welcomed {
+            asked,
+            server,
+            session,
+            timeout_ms,
+            ..
+        } = *welcomed;
         self.created(t, session, timeout_ms);
         if let Some(life) = self.lives.get_mut(&session) {
             let timeout = Duration::from_millis(u64::from(timeout_ms.unsigned_abs()));
@@ -295,10 +300,22 @@ mod tests {
         SimTime::from_millis(ms)
     }
 
+    fn welcomed(asked: SimTime) -> Welcomed {
+        Welcomed {
+            asked,
+            server: ServerId(1),
+            session: S,
+            timeout_ms: 1_000,
+            seen: Zxid::ZERO,
+            is_new: true,
+            read_only: false,
+        }
+    }
+
     /// Ticks of 100 ms, a timeout of 1 s; requests answered from 1.0 s to 2.0 s.
     fn in_touch() -> Ephemerals {
         let mut e = Ephemerals::default();
-        e.opened(ms(100), ms(90), C, ServerId(1), S, 1_000);
+        e.opened(ms(100), C, &welcomed(ms(90)));
         for at in (1_000..=2_000).step_by(100) {
             e.sent(ms(at), S, false);
             e.answered(&setup(3), ms(at + 5), S, ms(at));
@@ -319,7 +336,7 @@ mod tests {
         let reign = Some(Epoch(3));
         let mut e = Ephemerals::default();
         e.serves(ms(300), ServerId(1), reign);
-        e.opened(ms(500), ms(400), C, ServerId(1), S, 1_000);
+        e.opened(ms(500), C, &welcomed(ms(400)));
         e.fault(ms(600), ServerId(1), true);
         e.disconnected(C);
         let fires =
@@ -333,7 +350,7 @@ mod tests {
         // A server that changed sides in the middle of the handshake may have asked anybody.
         let mut e = Ephemerals::default();
         e.serves(ms(450), ServerId(1), reign);
-        e.opened(ms(500), ms(400), C, ServerId(1), S, 1_000);
+        e.opened(ms(500), C, &welcomed(ms(400)));
         assert!(!fires(&e, 1_300, reign));
     }
 

@@ -27,9 +27,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use vivarium_core::ids::{ServerId, SessionId, Zxid};
-use vivarium_core::wire::records::{ErrorCode, op};
+use vivarium_core::wire::records::{Acl, ErrorCode, Id, op};
 use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader};
 
+use super::access::{Access, Asker, Who};
 use super::model::{Draft, Model, Outcome, failed_multi};
 use super::{multi, quota, sweep};
 use crate::clients::ops::{Body, Flags, Op, Reply};
@@ -43,6 +44,8 @@ const MOVED: i32 = ErrorCode::SessionMoved.code();
 #[derive(Clone, Debug)]
 struct Open {
     op: Rc<Op>,
+    /// Who had been proven on the connection when this was asked.
+    who: Who,
     /// Newest zxid acknowledged to anybody when this was asked.
     floor: Zxid,
     /// Nobody waits for the reply any more.
@@ -104,9 +107,10 @@ impl Linear {
     }
 
     /// On the newest connection.
-    pub fn invoked(&mut self, session: SessionId, xid: i32, op: &Rc<Op>) {
+    pub fn invoked(&mut self, session: SessionId, xid: i32, op: &Rc<Op>, who: &Who) {
         let open = Open {
             op: op.clone(),
+            who: who.clone(),
             floor: self.floor,
             lost: false,
             done: None,
@@ -235,7 +239,11 @@ impl Linear {
                 "{zxid} was asked after {floor} had been acknowledged"
             ));
         }
-        let decided = decide(model, header, txn, (&open.op, open.floor));
+        let by = Asker {
+            session,
+            who: &open.who,
+        };
+        let decided = decide(model, by, header, txn, (&open.op, open.floor));
         let about = |e| format!("{e} (request {} of session {session})", found.xid);
         let (outcome, draft, expired) = decided.map_err(about)?;
         open.done = Some((zxid, outcome));
@@ -318,6 +326,7 @@ pub fn judge_sync(floor: Zxid, reply: &Reply) -> Result<(), String> {
 /// What the transaction should be and whether it is.
 fn decide(
     model: &Model,
+    by: Asker<'_>,
     header: &TxnHeader,
     txn: &Txn<'_>,
     (op, floor): (&Op, Zxid),
@@ -333,13 +342,14 @@ fn decide(
         let early = expired && model.is_alive(session);
         return Ok((outcome, model.draft_nothing(zxid), early));
     }
-    if let Some(refused) = quota::refusal(model, session, (op, floor), (txn, zxid)) {
+    if let Some(refused) = quota::refusal(model, by, (op, floor), (txn, zxid)) {
         return Ok((refused?, model.draft_nothing(zxid), false));
     }
-    let (outcome, draft) = model.draft(session, op, zxid, header.time.0);
-    if !says(op, &outcome, header.kind, txn) {
+    let (outcome, draft) = model.draft(by, op, zxid, header.time.0);
+    if !says((&model.access, by.who), op, &outcome, header.kind, txn) {
+        let who = by.who;
         return Err(format!(
-            "{zxid}: {op:?} must lead to {outcome:?}, the log says {txn:?}"
+            "{zxid}: {op:?} of {who:?} must lead to {outcome:?}, the log says {txn:?}"
         ));
     }
     if !has_failed(&outcome) {
@@ -369,8 +379,17 @@ fn refusal(txn: &Txn<'_>) -> Option<(Outcome, bool)> {
 }
 
 /// Is this transaction what `op` with this outcome leaves in the log?
-fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
+fn says(
+    (access, who): (&Access, &[Id]),
+    asked: &Op,
+    outcome: &Outcome,
+    kind: i32,
+    txn: &Txn<'_>,
+) -> bool {
     let same = |a: Option<&[u8]>, b: &Option<Bytes>| a == b.as_deref();
+    let is_list = |stored: &[Acl], asked: &[Acl]| {
+        access.resolve(asked, who).is_ok_and(|list| *list == *stored)
+    };
     match (asked, outcome, txn) {
         (_, Outcome::Error(code), Txn::Error { code: logged }) => code == logged,
         // Before the failure of a multi: prepared, then undone.
@@ -398,7 +417,7 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
                 } => CreateMode::Ephemeral,
                 _ => CreateMode::Persistent,
             };
-            **path == **logged && same(*d, data) && **acl == **a && *mode == wanted
+            **path == **logged && same(*d, data) && is_list(a, acl) && *mode == wanted
         }
         (Op::Delete { path, .. }, Outcome::Done, Txn::Delete { path: logged }) => {
             kind == op::DELETE && **path == **logged
@@ -420,7 +439,7 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
                 acl: a,
                 version,
             },
-        ) => **path == **logged && **acl == **a && stat.aversion == *version,
+        ) => **path == **logged && is_list(a, acl) && stat.aversion == *version,
         (Op::Check { path, .. }, Outcome::Done, Txn::Check { path: logged, .. }) => {
             **path == **logged
         }
@@ -431,7 +450,7 @@ fn says(asked: &Op, outcome: &Outcome, kind: i32, txn: &Txn<'_>) -> bool {
                     .iter()
                     .zip(outcomes)
                     .zip(subs)
-                    .all(|((o, w), s)| says(o, w, s.kind, &s.txn))
+                    .all(|((o, w), s)| says((access, who), o, w, s.kind, &s.txn))
         }
         _ => false,
     }

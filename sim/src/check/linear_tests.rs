@@ -25,7 +25,8 @@ impl World {
     }
 
     fn ask(&mut self, cxid: i32, op: Op) {
-        self.linear.invoked(S, cxid, &Rc::new(op));
+        let nobody: Who = Rc::new([]);
+        self.linear.invoked(S, cxid, &Rc::new(op), &nobody);
     }
 
     fn commit(&mut self, zxid: i64, cxid: i32, txn: &Txn<'_>) -> Result<Verdict, String> {

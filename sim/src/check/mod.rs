@@ -4,6 +4,8 @@
 //! The first violation is kept and everything after it is ignored: a run ends there. Checkers never
 //! influence the run, and draw nothing.
 
+pub mod access;
+pub mod connections;
 pub mod digest;
 pub mod durability;
 pub mod ephemerals;
@@ -33,17 +35,21 @@ use vivarium_core::node::Node;
 use vivarium_core::wire::records::ErrorCode;
 use vivarium_core::wire::txn::{Txn, TxnRecord};
 
+use self::access::{Access, Asker, Who};
+use self::connections::{Connections, Welcomed};
 use self::model::Model;
 use self::view::{LogMove, View};
 use crate::clients::ops::{Body, Op, Reply, WatchEvent};
 use crate::observe::{ClientId, Setup, SimTime, Violation};
 
 /// What a client keeps of a request until its reply.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ticket {
     pub sent: SimTime,
     /// Newest zxid acknowledged to anybody at that moment.
     floor: Zxid,
+    /// Who the client had claimed to be by then.
+    who: Who,
 }
 
 /// One server as the checkers saw it last.
@@ -58,6 +64,7 @@ struct Last {
 pub struct Checks {
     setup: Setup,
     model: Model,
+    connections: Connections,
     /// Digest of the tree after each committed transaction.
     digests: Vec<u64>,
     /// Ends of sessions and failed multis, which every server's tree is asked about when it
@@ -84,9 +91,12 @@ impl Checks {
     pub fn new(setup: &Setup) -> Self {
         let mut model = Model::new();
         model.quotas.enforced = setup.rules.enforce_quota;
+        model.access = Access::new(&setup.rules);
+        let watches = watches::Watches::new(&model.access);
         Self {
             setup: setup.clone(),
             model,
+            connections: Connections::new(setup),
             digests: Vec::new(),
             probes: BTreeMap::new(),
             prefix: prefix::Prefix::default(),
@@ -96,7 +106,7 @@ impl Checks {
             linear: linear::Linear::default(),
             sequences: sequence::Sequences::default(),
             sessions: session::Sessions::default(),
-            watches: watches::Watches::default(),
+            watches,
             ephemerals: ephemerals::Ephemerals::default(),
             liveness: liveness::Liveness::default(),
             last: BTreeMap::new(),
@@ -486,23 +496,14 @@ impl Checks {
 
     // Clients.
 
-    /// A client's connection is accepted with a session, new or known. The handshake was sent at
-    /// `asked`.
-    pub fn session_opened(
-        &mut self,
-        t: SimTime,
-        asked: SimTime,
-        client: ClientId,
-        server: ServerId,
-        session: SessionId,
-        timeout_ms: i32,
-    ) {
+    /// A client's connection is accepted with a session, new or known.
+    pub fn session_opened(&mut self, t: SimTime, client: ClientId, welcomed: &Welcomed) {
         if self.goes_on() {
-            self.watches.disconnected(client);
+            let who = self.connections.opened(client, welcomed);
+            self.watches.connected(client, &who);
             let proposed = self.prefix.proposed();
-            self.linear.connected(session, server, proposed);
-            self.ephemerals
-                .opened(t, asked, client, server, session, timeout_ms);
+            self.linear.connected(welcomed.session, welcomed.server, proposed);
+            self.ephemerals.opened(t, client, welcomed);
         }
     }
 
@@ -515,23 +516,61 @@ impl Checks {
 
     /// The client's connection is gone, whoever closed it.
     pub fn disconnected(&mut self, client: ClientId) {
+        self.connections.closed(client);
         self.watches.disconnected(client);
         self.ephemerals.disconnected(client);
     }
 
     /// A request leaves a client. Keep the ticket for the reply.
-    pub fn invoked(&mut self, t: SimTime, session: SessionId, xid: i32, op: &Rc<Op>) -> Ticket {
+    pub fn invoked(
+        &mut self,
+        t: SimTime,
+        client: ClientId,
+        session: SessionId,
+        xid: i32,
+        op: &Rc<Op>,
+    ) -> Ticket {
+        let who = self.connections.who(client);
         if self.goes_on() {
             self.ephemerals.sent(t, session, **op == Op::CloseSession);
             if op.is_write() {
-                self.linear.invoked(session, xid, op);
+                self.linear.invoked(session, xid, op, &who);
                 self.liveness.asked(&self.setup, t);
             }
+            self.claimed(client, op);
         }
         Ticket {
             sent: t,
             floor: self.linear.floor(),
+            who,
         }
+    }
+
+    /// An auth request leaves a client: whoever it proves sends what comes after it.
+    fn claimed(&mut self, client: ClientId, op: &Op) {
+        let Op::Auth { scheme, auth } = op else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(client) else {
+            return;
+        };
+        let access = &self.model.access;
+        if let Some(who) = access.proven(&connection.who, scheme, auth) {
+            connection.who = who.clone();
+            self.watches.claims(client, &who);
+        }
+    }
+
+    fn auth_replied(&mut self, client: ClientId, op: &Op, ticket: &Ticket, reply: &Reply) {
+        let Op::Auth { scheme, auth } = op else {
+            unreachable!("the caller has looked");
+        };
+        let proven = self.model.access.proven(&ticket.who, scheme, auth);
+        if proven.is_some() {
+            self.watches.is_known(client);
+        }
+        let judged = access::judge_auth(proven.is_some(), op, reply);
+        self.note(access::RULE, judged);
     }
 
     /// Nobody will hear the reply to this request any more.
@@ -550,11 +589,14 @@ impl Checks {
         session: SessionId,
         xid: i32,
         op: &Op,
-        ticket: Ticket,
+        ticket: &Ticket,
         reply: &Reply,
     ) {
         if !self.goes_on() {
             return;
+        }
+        if matches!(op, Op::Auth { .. }) {
+            return self.auth_replied(client, op, ticket, reply);
         }
         let judged = self.sessions.replied(session, reply);
         let judged = judged.map_err(|e| format!("{e}: {client}'s {op:?}, sent {}", ticket.sent));
@@ -574,7 +616,7 @@ impl Checks {
         }
     }
 
-    fn write_replied(&mut self, session: SessionId, xid: i32, ticket: Ticket, reply: &Reply) {
+    fn write_replied(&mut self, session: SessionId, xid: i32, ticket: &Ticket, reply: &Reply) {
         if let Ok(Body::Multi(results)) = &reply.result {
             self.note(multi::RULE, multi::judge_reply(reply.zxid, results));
         }
@@ -596,14 +638,18 @@ impl Checks {
         client: ClientId,
         session: SessionId,
         op: &Op,
-        ticket: Ticket,
+        ticket: &Ticket,
         reply: &Reply,
     ) {
-        let judged = session::judge_read(&self.model, session, op, reply);
-        let rule = if quota::is_look(op) {
-            quota::RULE
-        } else {
-            session::RULE_READ
+        let by = Asker {
+            session,
+            who: &ticket.who,
+        };
+        let judged = session::judge_read(&self.model, by, op, reply);
+        let rule = match op {
+            Op::WhoAmI => access::RULE,
+            op if quota::is_look(op) => quota::RULE,
+            _ => session::RULE_READ,
         };
         self.note(rule, judged);
         match op {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use vivarium_core::ids::{SessionId, Zxid};
 use vivarium_core::wire::records::{Acl, ErrorCode, Stat, perms};
 
+use super::access::{Access, Asker};
 use super::digest::Crc;
 use super::quota::{self, Demand, Ledger, State, Usage};
 use crate::clients::ops::{Flags, Op, Path, event};
@@ -51,8 +52,8 @@ pub struct Change {
     pub path: Path,
     pub table: Table,
     pub kind: i32,
-    /// May anybody read the znode that decides who hears of it?
-    pub readable: bool,
+    /// Whoever may read a znode with this list hears of it.
+    pub acl: Rc<[Acl]>,
 }
 
 /// What a request must have led to.
@@ -103,6 +104,8 @@ pub struct Model {
     digest: u64,
     last: Zxid,
     pub quotas: Ledger,
+    /// Who may do what.
+    pub access: Access,
 }
 
 impl Znode {
@@ -138,12 +141,6 @@ impl Znode {
 
     pub fn is_ephemeral(&self) -> bool {
         self.owner != 0 && !self.is_container() && self.ttl().is_none()
-    }
-
-    /// May anybody do this? Simulated clients are nobody in particular.
-    pub fn allows(&self, perm: i32) -> bool {
-        let anyone = |a: &Acl| a.id.scheme == "world" && a.id.id == "anyone";
-        self.acl.is_empty() || self.acl.iter().any(|a| a.perms & perm != 0 && anyone(a))
     }
 
     /// ZooKeeper's digest of one node (`DigestCalculator`): nothing below `/zookeeper` counts.
@@ -235,12 +232,12 @@ impl Draft {
             path: path.into(),
             table,
             kind,
-            readable: node.allows(perms::READ),
+            acl: node.acl.clone(),
         });
     }
 
-    fn run(&mut self, model: &Model, session: SessionId, op: &Op) -> Checked<Outcome> {
-        if !model.is_alive(session) {
+    fn run(&mut self, model: &Model, by: Asker<'_>, op: &Op) -> Checked<Outcome> {
+        if !model.is_alive(by.session) {
             return Err(ErrorCode::SessionExpired);
         }
         match op {
@@ -250,25 +247,25 @@ impl Draft {
                 acl,
                 flags,
                 ..
-            } => self.create(model, session, path, data.as_ref(), acl, *flags),
-            Op::Delete { path, version } => self.delete(model, path, *version),
+            } => self.create(model, by, path, data.as_ref(), acl, *flags),
+            Op::Delete { path, version } => self.delete(model, by, path, *version),
             Op::SetData {
                 path,
                 data,
                 version,
-            } => self.set_data(model, path, data.as_ref(), *version),
-            Op::SetAcl { path, acl, version } => self.set_acl(model, path, acl, *version),
+            } => self.set_data(model, by, path, data.as_ref(), *version),
+            Op::SetAcl { path, acl, version } => self.set_acl(model, by, path, acl, *version),
             Op::Check { path, version } => {
                 let node = self.get(model, path).ok_or(ErrorCode::NoNode)?;
-                require(node.allows(perms::READ), ErrorCode::NoAuth)?;
+                model.require_access(by, node, perms::READ)?;
                 require_version(node.version, *version)?;
                 Ok(Outcome::Done)
             }
             Op::CloseSession => {
-                self.close(model, session);
+                self.close(model, by.session);
                 Ok(Outcome::Done)
             }
-            Op::Multi(ops) => Ok(self.multi(model, session, ops)),
+            Op::Multi(ops) => Ok(self.multi(model, by, ops)),
             other => unreachable!("{other:?} is no write"),
         }
     }
@@ -276,16 +273,16 @@ impl Draft {
     fn create(
         &mut self,
         model: &Model,
-        session: SessionId,
+        by: Asker<'_>,
         path: &Path,
         data: Option<&Bytes>,
         acl: &Rc<[Acl]>,
         flags: Flags,
     ) -> Checked<Outcome> {
-        require(!acl.is_empty(), ErrorCode::InvalidAcl)?;
+        let acl = model.access.resolve(acl, by.who)?;
         let above = parent_of(path).unwrap_or("/");
         let mut parent = self.get(model, above).ok_or(ErrorCode::NoNode)?.clone();
-        require(parent.allows(perms::CREATE), ErrorCode::NoAuth)?;
+        model.require_access(by, &parent, perms::CREATE)?;
         let path: Path = if flags.sequential {
             format!("{path}{:010}", parent.cversion).into()
         } else {
@@ -300,7 +297,7 @@ impl Draft {
         parent.pzxid = self.zxid;
         let node = Znode {
             data: data.cloned(),
-            acl: acl.clone(),
+            acl: acl.into(),
             czxid: self.zxid,
             mzxid: self.zxid,
             pzxid: self.zxid,
@@ -309,7 +306,7 @@ impl Draft {
             version: 0,
             cversion: 0,
             aversion: 0,
-            owner: owner(flags, session),
+            owner: owner(flags, by.session),
             num_children: 0,
         };
         let stat = node.stat();
@@ -321,10 +318,16 @@ impl Draft {
         Ok(Outcome::Created { path, stat })
     }
 
-    fn delete(&mut self, model: &Model, path: &str, version: i32) -> Checked<Outcome> {
+    fn delete(
+        &mut self,
+        model: &Model,
+        by: Asker<'_>,
+        path: &str,
+        version: i32,
+    ) -> Checked<Outcome> {
         let above = parent_of(path).ok_or(ErrorCode::BadArguments)?;
         let parent = self.get(model, above).ok_or(ErrorCode::NoNode)?;
-        require(parent.allows(perms::DELETE), ErrorCode::NoAuth)?;
+        model.require_access(by, parent, perms::DELETE)?;
         let node = self.get(model, path).ok_or(ErrorCode::NoNode)?;
         require_version(node.version, version)?;
         require(node.num_children == 0, ErrorCode::NotEmpty)?;
@@ -352,12 +355,13 @@ impl Draft {
     fn set_data(
         &mut self,
         model: &Model,
+        by: Asker<'_>,
         path: &str,
         data: Option<&Bytes>,
         version: i32,
     ) -> Checked<Outcome> {
         let mut node = self.get(model, path).ok_or(ErrorCode::NoNode)?.clone();
-        require(node.allows(perms::WRITE), ErrorCode::NoAuth)?;
+        model.require_access(by, &node, perms::WRITE)?;
         let length = |data: Option<&Bytes>| data.map_or(0, Bytes::len) as i64;
         let bytes = length(data) - length(node.data.as_ref());
         self.demands.push((path.into(), Usage { count: 0, bytes }));
@@ -375,25 +379,26 @@ impl Draft {
     fn set_acl(
         &mut self,
         model: &Model,
+        by: Asker<'_>,
         path: &str,
         acl: &Rc<[Acl]>,
         version: i32,
     ) -> Checked<Outcome> {
-        require(!acl.is_empty(), ErrorCode::InvalidAcl)?;
+        let acl = model.access.resolve(acl, by.who)?;
         let mut node = self.get(model, path).ok_or(ErrorCode::NoNode)?.clone();
-        require(node.allows(perms::ADMIN), ErrorCode::NoAuth)?;
+        model.require_access(by, &node, perms::ADMIN)?;
         require_version(node.aversion, version)?;
-        node.acl = acl.clone();
+        node.acl = acl.into();
         node.aversion += 1;
         let stat = node.stat();
         self.put(path, Some(node));
         Ok(Outcome::Stat(stat))
     }
 
-    fn multi(&mut self, model: &Model, session: SessionId, ops: &[Op]) -> Outcome {
+    fn multi(&mut self, model: &Model, by: Asker<'_>, ops: &[Op]) -> Outcome {
         let mut results = Vec::with_capacity(ops.len());
         for (i, op) in ops.iter().enumerate() {
-            match self.run(model, session, op) {
+            match self.run(model, by, op) {
                 Ok(outcome) => results.push(outcome),
                 Err(code) => {
                     self.nodes.clear();
@@ -479,6 +484,7 @@ impl Model {
             digest: 0,
             last: Zxid::ZERO,
             quotas: Ledger::default(),
+            access: Access::default(),
         };
         for (path, node) in reserved {
             model.digest = model.digest.wrapping_add(node.digest(path));
@@ -582,10 +588,21 @@ impl Model {
         below.filter_map(move |p| Some((p, self.at(p, zxid)?)))
     }
 
+    /// May somebody do anything of `mask` to this znode?
+    pub fn require_access(&self, by: Asker<'_>, node: &Znode, mask: i32) -> Checked<()> {
+        require(self.access.allows(&node.acl, mask, by.who), ErrorCode::NoAuth)
+    }
+
     /// What a client's write does as the transaction `zxid`, which comes next.
-    pub fn draft(&self, session: SessionId, op: &Op, zxid: Zxid, time: i64) -> (Outcome, Draft) {
+    pub fn draft<'a>(
+        &self,
+        by: impl Into<Asker<'a>>,
+        op: &Op,
+        zxid: Zxid,
+        time: i64,
+    ) -> (Outcome, Draft) {
         let mut draft = Draft::new(zxid, time);
-        let outcome = match draft.run(self, session, op) {
+        let outcome = match draft.run(self, by.into(), op) {
             Ok(outcome) => outcome,
             // The session is judged for each operation of a multi.
             Err(code) => match op {

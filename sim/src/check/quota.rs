@@ -10,11 +10,12 @@
 use std::collections::BTreeMap;
 
 use vivarium_core::database::Database;
-use vivarium_core::ids::{ServerId, SessionId, Zxid};
+use vivarium_core::ids::{ServerId, Zxid};
 use vivarium_core::tree::Tree;
 use vivarium_core::wire::records::ErrorCode;
 use vivarium_core::wire::txn::Txn;
 
+use super::access::Asker;
 use super::model::{Model, Outcome, failed_multi, parent_of};
 use super::multi;
 use crate::clients::ops::{Op, Path};
@@ -183,7 +184,7 @@ impl Ledger {
 /// The leader's refusal for a quota, alone or inside a multi: what it leads to, if it is right.
 pub fn refusal(
     model: &Model,
-    session: SessionId,
+    by: Asker<'_>,
     (op, floor): (&Op, Zxid),
     (txn, zxid): (&Txn<'_>, Zxid),
 ) -> Option<Result<Outcome, String>> {
@@ -196,7 +197,7 @@ pub fn refusal(
         }
         _ => return None,
     };
-    let (otherwise, draft) = model.draft(session, &upto, zxid, 0);
+    let (otherwise, draft) = model.draft(by, &upto, zxid, 0);
     let last = match &otherwise {
         Outcome::Multi(outcomes) => outcomes.last(),
         other => Some(other),

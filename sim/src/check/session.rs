@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use vivarium_core::ids::{SessionId, Zxid};
 use vivarium_core::wire::records::{ErrorCode, perms};
 
+use super::access::{self, Asker};
 use super::model::Model;
-use crate::clients::ops::{Body, Op, Reply};
+use crate::clients::ops::{Body, Op, Reply, SubReply};
 
 pub const RULE: &str = "session-order";
 pub const RULE_READ: &str = "read-state";
@@ -41,8 +42,13 @@ impl Sessions {
 }
 
 /// Is the reply to this read what the model says at its zxid?
-pub fn judge_read(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Result<(), String> {
-    let zxid = reply.zxid;
+pub fn judge_read<'a>(
+    model: &Model,
+    by: impl Into<Asker<'a>>,
+    op: &Op,
+    reply: &Reply,
+) -> Result<(), String> {
+    let (by, zxid) = (by.into(), reply.zxid);
     if zxid > model.last() && zxid.counter() != 0 {
         return Err(format!(
             "{op:?} is answered at {zxid}; only {} is committed",
@@ -52,19 +58,19 @@ pub fn judge_read(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> 
     if reply.result == Err(ErrorCode::SessionExpired.code()) {
         return Ok(());
     }
-    let Some(code) = refusal(model, op, zxid) else {
-        return judge_body(model, session, op, reply);
+    let Some(code) = refusal(model, by, op, zxid) else {
+        return judge_body(model, by, op, reply);
     };
     if reply.result == Err(code.code()) {
         return Ok(());
     }
     Err(format!(
-        "{op:?} at {zxid} is answered {:?} instead of {code:?}",
-        reply.result
+        "{op:?} of {:?} at {zxid} is answered {:?} instead of {code:?}",
+        by.who, reply.result
     ))
 }
 
-fn refusal(model: &Model, op: &Op, zxid: Zxid) -> Option<ErrorCode> {
+fn refusal(model: &Model, by: Asker<'_>, op: &Op, zxid: Zxid) -> Option<ErrorCode> {
     let (path, needed) = match op {
         Op::Exists { path, .. }
         | Op::GetData { path, .. }
@@ -75,12 +81,23 @@ fn refusal(model: &Model, op: &Op, zxid: Zxid) -> Option<ErrorCode> {
     };
     match model.at(path, zxid) {
         None => Some(ErrorCode::NoNode),
-        Some(node) if !node.allows(needed) => Some(ErrorCode::NoAuth),
-        Some(_) => None,
+        Some(node) => model.require_access(by, node, needed).err(),
     }
 }
 
-fn judge_body(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Result<(), String> {
+/// Each read of a multiRead, at the one zxid of the reply.
+fn judge_each(model: &Model, by: Asker<'_>, ops: &[Op], results: &[SubReply], zxid: Zxid) -> bool {
+    let judge = |(op, result): (&Op, &SubReply)| {
+        let result = result.clone();
+        judge_read(model, by, op, &Reply { zxid, result }).is_ok()
+    };
+    ops.len() == results.len() && ops.iter().zip(results).all(judge)
+}
+
+fn judge_body(model: &Model, by: Asker<'_>, op: &Op, reply: &Reply) -> Result<(), String> {
+    if let (Op::WhoAmI, Ok(Body::Who(told))) = (op, &reply.result) {
+        return access::judge_who(by.who, told);
+    }
     let node = |path: &str| model.at(path, reply.zxid);
     let good = match (op, &reply.result) {
         (Op::Exists { path, .. }, Ok(Body::Stat(stat))) => {
@@ -94,7 +111,9 @@ fn judge_body(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Resu
                 && model.has_children(path, reply.zxid, names)
         }
         (Op::GetAcl { path }, Ok(Body::Acl { acl, stat })) => {
-            node(path).is_some_and(|n| n.stat() == *stat && *n.acl == **acl)
+            node(path).is_some_and(|n| {
+                n.stat() == *stat && model.access.shown(&n.acl, by.who) == *acl
+            })
         }
         (Op::Sync { path }, Ok(Body::Synced { path: p })) => **path == **p,
         (Op::CountBelow { path }, Ok(Body::Count(count))) => {
@@ -104,9 +123,12 @@ fn judge_body(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Resu
             let mut got: Vec<&str> = paths.iter().map(|p| &**p).collect();
             got.sort_unstable();
             let owned = model.below("/", reply.zxid).filter(|(p, n)| {
-                n.is_ephemeral() && n.owner == session.0 && p.starts_with(&**path)
+                n.is_ephemeral() && n.owner == by.session.0 && p.starts_with(&**path)
             });
             owned.map(|(p, _)| p).eq(got)
+        }
+        (Op::MultiRead(ops), Ok(Body::Multi(results))) => {
+            judge_each(model, by, ops, results, reply.zxid)
         }
         (Op::Ping | Op::SetWatches { .. } | Op::AddWatch { .. }, Ok(Body::Empty)) => true,
         // Judged with the watches.
@@ -121,11 +143,15 @@ fn judge_body(model: &Model, session: SessionId, op: &Op, reply: &Reply) -> Resu
         Op::Exists { path, .. } | Op::GetData { path, .. } | Op::GetAcl { path } => {
             format!("{:?}", node(path))
         }
+        Op::MultiRead(ops) => {
+            let paths = ops.iter().filter_map(Op::path);
+            format!("{:?}", paths.map(|path| (path, node(path))).collect::<Vec<_>>())
+        }
         _ => "success".to_owned(),
     };
     Err(format!(
-        "{op:?} at {} is answered {:?}; the history gives {expected}",
-        reply.zxid, reply.result
+        "{op:?} of {:?} at {} is answered {:?}; the history gives {expected}",
+        by.who, reply.zxid, reply.result
     ))
 }
 

@@ -122,9 +122,16 @@ impl World {
             &[1, 2, 3],
             &[1, 2, 3],
         );
-        world
-            .checks
-            .session_opened(SimTime(1), SimTime(1), C, ServerId(2), S, 1_000);
+        let welcomed = Welcomed {
+            asked: SimTime(1),
+            server: ServerId(2),
+            session: S,
+            timeout_ms: 1_000,
+            seen: Zxid::ZERO,
+            is_new: true,
+            read_only: false,
+        };
+        world.checks.session_opened(SimTime(1), C, &welcomed);
         world
     }
 
@@ -163,7 +170,7 @@ impl World {
 
     fn ask(&mut self, xid: i32, op: Op) -> (Rc<Op>, Ticket) {
         let op = Rc::new(op);
-        let ticket = self.checks.invoked(SimTime(2), S, xid, &op);
+        let ticket = self.checks.invoked(SimTime(2), C, S, xid, &op);
         (op, ticket)
     }
 
@@ -189,7 +196,7 @@ fn a_good_history_passes() {
         stat: None,
     });
     let reply = Reply { zxid: z(2), result };
-    w.checks.replied(SimTime(3), C, S, 1, &op, ticket, &reply);
+    w.checks.replied(SimTime(3), C, S, 1, &op, &ticket, &reply);
     let (op, ticket) = w.ask(
         2,
         Op::Exists {
@@ -202,7 +209,7 @@ fn a_good_history_passes() {
         zxid: z(2),
         result: Ok(Body::Stat(stat)),
     };
-    w.checks.replied(SimTime(3), C, S, 2, &op, ticket, &reply);
+    w.checks.replied(SimTime(3), C, S, 2, &op, &ticket, &reply);
     assert_eq!(w.checks.violation(), None);
     assert_eq!(w.checks.committed(), z(2));
 }

@@ -12,15 +12,17 @@
 //! Whoever may not read the node hears nothing, and loses a one-shot watch all the same. Nothing is
 //! demanded by a deadline: pings carry zxids, so a lost event shows with the next reply.
 //!
-//! Sound: a server applies a transaction, queues its events, and only then answers anything with
+//! Sound: identities only become more, so who could read before an auth request must be told, and
+//! who can not after it must not; in between a server may have decided either way. A server applies a transaction, queues its events, and only then answers anything with
 //! that zxid on the connection, in one stream; a read sets its watch at the zxid of its reply. The
 //! znodes that a closed session leaves go in no order that anybody promises.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use vivarium_core::ids::Zxid;
-use vivarium_core::wire::records::ErrorCode;
+use vivarium_core::wire::records::{ErrorCode, perms};
 
+use super::access::{Access, Who};
 use super::model::{Change, Model, Table, parent_of};
 use super::prefix::Broken;
 use crate::clients::ops::{Body, Op, Path, Reply, WatchEvent, event, watcher};
@@ -48,12 +50,17 @@ struct Due {
     zxid: Zxid,
     kind: i32,
     path: Path,
+    /// The server may have decided before it knew who this is.
+    unsure: bool,
 }
 
 /// One connection.
 #[derive(Clone, Debug)]
 struct Connection {
     set: BTreeSet<(Path, Kind)>,
+    /// Who this is to the server: from the oldest that it may still go by to the one that was
+    /// asked for last, each with whether that request was answered.
+    who: VecDeque<(Who, bool)>,
     /// All up to here has been made due.
     at: Zxid,
     due: VecDeque<Due>,
@@ -72,6 +79,7 @@ struct Step {
 
 #[derive(Clone, Default, Debug)]
 pub struct Watches {
+    access: Access,
     connections: BTreeMap<ClientId, Connection>,
     history: Vec<Step>,
 }
@@ -80,6 +88,7 @@ impl Connection {
     fn new() -> Self {
         Self {
             set: BTreeSet::new(),
+            who: VecDeque::from([(Who::from([]), true)]),
             at: Zxid::ZERO,
             due: VecDeque::new(),
             caught_up: Vec::new(),
@@ -95,7 +104,7 @@ impl Connection {
     }
 
     /// Makes everything up to `zxid` due.
-    fn advance(&mut self, history: &[Step], zxid: Zxid) {
+    fn advance(&mut self, access: &Access, history: &[Step], zxid: Zxid) {
         if zxid <= self.at {
             return;
         }
@@ -108,13 +117,13 @@ impl Connection {
                 break;
             }
             for change in &step.changes {
-                self.changed(step.zxid, change);
+                self.changed(access, step.zxid, change);
             }
         }
         self.at = zxid;
     }
 
-    fn changed(&mut self, zxid: Zxid, change: &Change) {
+    fn changed(&mut self, access: &Access, zxid: Zxid, change: &Change) {
         let path = &change.path;
         let waits = match change.table {
             Table::Data => {
@@ -126,17 +135,29 @@ impl Connection {
                 once || self.has(path, Kind::Persistent)
             }
         };
+        let may_read = |known: Option<&(Who, bool)>| {
+            known.is_some_and(|(who, _)| access.allows(&change.acl, perms::READ, who))
+        };
         let due = Due {
             zxid,
             kind: change.kind,
             path: path.clone(),
+            unsure: !may_read(self.who.front()),
         };
         // A deletion looks at both tables and is told once.
         let told = change.kind == event::DELETED
             && change.table == Table::Child
             && self.due.back() == Some(&due);
-        if waits && change.readable && !told {
+        if waits && may_read(self.who.back()) && !told {
             self.due.push_back(due);
+        }
+    }
+
+    /// What is fired after a reply that came behind the answer to an auth request goes by the new
+    /// identities.
+    fn settle(&mut self) {
+        while self.who.get(1).is_some_and(|(_, answered)| *answered) {
+            self.who.pop_front();
         }
     }
 
@@ -155,6 +176,36 @@ impl Connection {
 }
 
 impl Watches {
+    pub fn new(access: &Access) -> Self {
+        Self {
+            access: access.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The client has a new connection, and is nobody but who it is by where it is.
+    pub fn connected(&mut self, client: ClientId, who: &Who) {
+        let mut new = Connection::new();
+        new.who = VecDeque::from([(who.clone(), true)]);
+        self.connections.insert(client, new);
+    }
+
+    /// The client has asked to be known as these, from some moment before the reply on.
+    pub fn claims(&mut self, client: ClientId, who: &Who) {
+        if let Some(conn) = self.connections.get_mut(&client) {
+            conn.who.push_back((who.clone(), false));
+        }
+    }
+
+    /// The reply to the oldest such request.
+    pub fn is_known(&mut self, client: ClientId) {
+        let conn = self.connections.get_mut(&client);
+        let mut claims = conn.into_iter().flat_map(|conn| conn.who.iter_mut());
+        if let Some((_, answered)) = claims.find(|(_, answered)| !answered) {
+            *answered = true;
+        }
+    }
+
     /// The client's connection is gone, and its watches with it.
     pub fn disconnected(&mut self, client: ClientId) {
         self.connections.remove(&client);
@@ -177,7 +228,11 @@ impl Watches {
         let Some(conn) = self.connections.get_mut(&client) else {
             return Ok(());
         };
-        conn.advance(&self.history, zxid);
+        conn.advance(&self.access, &self.history, zxid);
+        conn.due.retain(|due| !due.unsure || due.zxid > zxid);
+        if zxid > Zxid::ZERO {
+            conn.settle();
+        }
         match conn.due.front() {
             Some(due) if due.zxid <= zxid => {
                 let what = format!("{client} gets a reply at {zxid} before {due:?}");
@@ -237,28 +292,34 @@ impl Watches {
             conn.caught_up.push((got.kind, got.path.clone()));
             return Ok(());
         }
-        conn.advance(&self.history, got.zxid);
-        let wanted = Due {
-            zxid: got.zxid,
-            kind: got.kind,
-            path: got.path.as_str().into(),
-        };
+        conn.advance(&self.access, &self.history, got.zxid);
+        let path: Path = got.path.as_str().into();
+        let is_it = |due: &Due| due.zxid == got.zxid && due.kind == got.kind && due.path == path;
         let at = self.history.partition_point(|step| step.zxid < got.zxid);
         let unordered = self
             .history
             .get(at)
             .is_some_and(|step| step.zxid == got.zxid && step.unordered);
-        let found = conn.due.iter().position(|due| *due == wanted);
+        if let Some(found) = conn.due.iter().position(is_it) {
+            // What was unsure and is passed over was not told.
+            let mut index = 0;
+            conn.due.retain(|due| {
+                index += 1;
+                let may_come = unordered && due.zxid == got.zxid;
+                index > found || !due.unsure || may_come
+            });
+        }
+        let found = conn.due.iter().position(is_it);
         match (found, conn.due.front()) {
             (Some(0), _) => {}
             (Some(_), Some(front)) if unordered && front.zxid == got.zxid => {}
             (Some(_), Some(front)) => {
-                let what = format!("{client} is told {wanted:?} before {front:?}");
+                let what = format!("{client} is told {got:?} before {front:?}");
                 return Err((RULE_ORDER, what));
             }
             (None, _) | (Some(_), None) => {
                 let set = &conn.set;
-                let what = format!("{client} is told {wanted:?}; it waits for {set:?}");
+                let what = format!("{client} is told {got:?}; it waits for {set:?}");
                 return Err((RULE, what));
             }
         }

@@ -6,8 +6,10 @@
 //! Everything is drawn from the client's own stream.
 
 pub mod ops;
+pub mod people;
 pub mod plan;
 pub mod recipes;
+mod secrets;
 pub mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,13 +21,14 @@ use vivarium_core::wire::jute::Reader;
 use vivarium_core::wire::records::ErrorCode;
 
 use self::ops::{
-    Frames, Op, Path, Reply, ReplyHeader, XID_EVENT, XID_PING, XID_SET_WATCHES, event, watcher,
+    Frames, Op, Path, Reply, ReplyHeader, XID_AUTH, XID_EVENT, XID_PING, XID_SET_WATCHES, event, watcher,
 };
 pub use self::plan::{ClientPlan, Errand};
 pub use self::recipes::Standing;
 use self::recipes::{Election, Lock};
 use self::workload::{Mixed, Move};
 use crate::check::model::Table;
+use crate::check::connections::Welcomed;
 use crate::check::{Checks, Ticket};
 use crate::observe::{ClientAction, ClientId, SimTime};
 use crate::rng::{Purpose, Stream, Streams};
@@ -94,6 +97,8 @@ pub struct Client {
     watched: BTreeMap<(Table, Path), bool>,
     /// Set until they are removed; true for recursive ones.
     lasting: BTreeSet<(Path, bool)>,
+    /// What it proves again on each connection.
+    proofs: Vec<&'static str>,
     last_sent: SimTime,
     last_heard: SimTime,
     next_act: SimTime,
@@ -115,6 +120,7 @@ impl Client {
         Self {
             id,
             rng: rng.stream(Purpose::Client, u64::from(id.0)),
+            proofs: plan.people.iter().map(|person| person.auth).collect(),
             plan,
             program,
             link: Link::Down(start),
@@ -377,6 +383,7 @@ impl Client {
             return;
         }
         let known = self.session.as_ref();
+        let is_new = known.is_none();
         if known.is_some_and(|h| h.id != welcome.session || h.password != welcome.password) {
             checks.malformed(now, self.id, "another session than the one asked for");
         }
@@ -390,7 +397,20 @@ impl Client {
         self.link = Link::Up { server };
         self.last_heard = now;
         self.last_sent = now;
-        checks.session_opened(now, asked, self.id, server, id, welcome.timeout_ms);
+        let welcomed = Welcomed {
+            asked,
+            server,
+            session: id,
+            timeout_ms: welcome.timeout_ms,
+            seen: self.seen,
+            is_new,
+            read_only: welcome.read_only,
+        };
+        checks.session_opened(now, self.id, &welcomed);
+        for auth in self.proofs.clone() {
+            let scheme = "digest";
+            self.send(now, Op::Auth { scheme, auth }, out, checks);
+        }
         self.watch_again(now, out, checks);
         if !self.is_quiet(now) {
             self.act(now, out, checks);
@@ -434,16 +454,20 @@ impl Client {
         let xid = match op {
             Op::Ping => XID_PING,
             Op::SetWatches { .. } => XID_SET_WATCHES,
+            Op::Auth { .. } => XID_AUTH,
             _ => {
                 self.next_xid += 1;
                 self.next_xid - 1
             }
         };
         let op = Rc::new(op);
-        let ticket = checks.invoked(now, held.id, xid, &op);
+        let ticket = checks.invoked(now, self.id, held.id, xid, &op);
         out.push(ClientAction::Send(op.frame(xid)));
+        // Proving who one is keeps no session alive.
+        if xid != XID_AUTH {
+            self.last_sent = now;
+        }
         self.pending.push_back(Pending { xid, op, ticket });
-        self.last_sent = now;
     }
 
     /// The program's turn.
@@ -585,7 +609,7 @@ impl Client {
             session,
             pending.xid,
             op,
-            pending.ticket,
+            &pending.ticket,
             reply,
         );
         if reply.zxid > Zxid::ZERO {
@@ -596,6 +620,11 @@ impl Client {
             return;
         }
         self.set_watch(op, reply);
+        if let Op::Auth { auth, .. } = op {
+            self.proofs.retain(|known| known != auth);
+            // One that is refused would be refused for ever.
+            self.proofs.extend(reply.result.is_ok().then_some(*auth));
+        }
         if *op == Op::CloseSession && reply.result.is_ok() {
             self.hang_up(now.after(RETRY_MIN), out, checks);
             self.forget_session();
@@ -608,6 +637,8 @@ impl Client {
         }
         match &mut self.program {
             Program::Mixed(mixed) => mixed.heard(op, reply),
+            // A recipe asks for no proof of its own.
+            Program::Lock(_) | Program::Election(_) if pending.xid == XID_AUTH => {}
             Program::Lock(lock) => lock.heard(now, session, op, reply),
             Program::Election(election) => election.heard(session, op, reply),
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use vivarium_core::ids::{SessionId, Zxid};
 use vivarium_core::wire::jute::{DecodeError, Decoded, Reader, Write};
-use vivarium_core::wire::records::{Acl, Stat, op};
+use vivarium_core::wire::records::{Acl, Id, Stat, op};
 
 /// An absolute path, shared by everybody who speaks of it.
 pub type Path = Rc<str>;
@@ -74,6 +74,14 @@ pub enum Op {
     Sync {
         path: Path,
     },
+    /// Several getData and getChildren at one moment.
+    MultiRead(Vec<Self>),
+    WhoAmI,
+    /// From now on the connection is also who this proves.
+    Auth {
+        scheme: &'static str,
+        auth: &'static str,
+    },
     Ping,
     SetWatches {
         relative: Zxid,
@@ -132,6 +140,7 @@ pub enum Body {
     },
     Count(i32),
     Paths(Vec<String>),
+    Who(Vec<Id>),
     Multi(Vec<SubReply>),
 }
 
@@ -160,6 +169,8 @@ pub struct Welcome {
     pub timeout_ms: i32,
     pub session: SessionId,
     pub password: [u8; 16],
+    /// The server has no quorum.
+    pub read_only: bool,
 }
 
 /// Event types as they travel.
@@ -183,6 +194,8 @@ pub mod watcher {
 pub const XID_EVENT: i32 = -1;
 /// xid of pings.
 pub const XID_PING: i32 = -2;
+/// xid of auth requests.
+pub const XID_AUTH: i32 = -4;
 /// xid of setWatches.
 pub const XID_SET_WATCHES: i32 = -8;
 
@@ -232,6 +245,9 @@ impl Op {
             } => op::GET_CHILDREN2,
             Self::GetAcl { .. } => op::GET_ACL,
             Self::Sync { .. } => op::SYNC,
+            Self::MultiRead(_) => op::MULTI_READ,
+            Self::WhoAmI => op::WHO_AM_I,
+            Self::Auth { .. } => op::AUTH,
             Self::Ping => op::PING,
             Self::SetWatches {
                 persistent,
@@ -263,12 +279,42 @@ impl Op {
             | Self::GetChildren { .. }
             | Self::GetAcl { .. }
             | Self::Sync { .. }
+            | Self::MultiRead(_)
+            | Self::WhoAmI
+            | Self::Auth { .. }
             | Self::Ping
             | Self::AddWatch { .. }
             | Self::FindWatch { .. }
             | Self::CountBelow { .. }
             | Self::Ephemerals { .. }
             | Self::SetWatches { .. } => false,
+        }
+    }
+
+    /// What it is about, if that is one znode.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Create { path, .. }
+            | Self::Delete { path, .. }
+            | Self::SetData { path, .. }
+            | Self::SetAcl { path, .. }
+            | Self::Check { path, .. }
+            | Self::Exists { path, .. }
+            | Self::GetData { path, .. }
+            | Self::GetChildren { path, .. }
+            | Self::GetAcl { path }
+            | Self::Sync { path }
+            | Self::AddWatch { path, .. }
+            | Self::FindWatch { path, .. }
+            | Self::CountBelow { path }
+            | Self::Ephemerals { path } => Some(path),
+            Self::Multi(_)
+            | Self::MultiRead(_)
+            | Self::WhoAmI
+            | Self::Auth { .. }
+            | Self::Ping
+            | Self::SetWatches { .. }
+            | Self::CloseSession => None,
         }
     }
 
@@ -316,7 +362,7 @@ impl Op {
                 Acl::write_list(acl, out);
                 out.put_i32(*version);
             }
-            Self::Multi(ops) => {
+            Self::Multi(ops) | Self::MultiRead(ops) => {
                 for sub in ops {
                     write_multi_header(out, sub.number(), false);
                     sub.write_body(out);
@@ -341,7 +387,12 @@ impl Op {
                 out.put_string(path);
                 out.put_i32(*kind);
             }
-            Self::Ping | Self::CloseSession => {}
+            Self::Auth { scheme, auth } => {
+                out.put_i32(0);
+                out.put_string(scheme);
+                out.put_buffer(Some(auth.as_bytes()));
+            }
+            Self::WhoAmI | Self::Ping | Self::CloseSession => {}
             Self::SetWatches { .. } => self.write_watches(out),
         }
     }
@@ -391,9 +442,16 @@ impl Op {
             Self::Ephemerals { .. } => {
                 Body::Paths(r.vector(|r| Ok(r.string_or_empty()?.into_owned()))?)
             }
+            Self::WhoAmI => Body::Who(r.vector(|r| {
+                Ok(Id {
+                    scheme: r.string_or_empty()?.into_owned(),
+                    id: r.string_or_empty()?.into_owned(),
+                })
+            })?),
             Self::Delete { .. }
             | Self::Check { .. }
             | Self::FindWatch { .. }
+            | Self::Auth { .. }
             | Self::Ping
             | Self::SetWatches { .. }
             | Self::CloseSession => Body::Empty,
@@ -423,7 +481,7 @@ impl Op {
             Self::Sync { .. } => Body::Synced {
                 path: r.string_or_empty()?.into_owned(),
             },
-            Self::Multi(ops) => Body::Multi(read_multi(ops, r)?),
+            Self::Multi(ops) | Self::MultiRead(ops) => Body::Multi(read_multi(ops, r)?),
         })
     }
 }
@@ -490,7 +548,7 @@ pub fn read_welcome(frame: &[u8]) -> Decoded<Welcome> {
     let session = SessionId(r.i64()?);
     let password = r.buffer()?.and_then(|p| p.try_into().ok());
     let password = password.ok_or(DecodeError::Value("password"))?;
-    r.bool()?;
+    let read_only = r.bool()?;
     if !r.is_at_end() {
         return Err(DecodeError::Value("length of the connect response"));
     }
@@ -498,6 +556,7 @@ pub fn read_welcome(frame: &[u8]) -> Decoded<Welcome> {
         timeout_ms,
         session,
         password,
+        read_only,
     })
 }
 

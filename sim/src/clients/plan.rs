@@ -5,6 +5,8 @@ use std::time::Duration;
 use vivarium_core::ids::ServerId;
 
 use super::ops::Path;
+use super::people::{PEOPLE, Person};
+use super::workload::Kind;
 use crate::observe::{Setup, SimTime};
 use crate::rng::Stream;
 
@@ -18,6 +20,8 @@ pub struct ClientPlan {
     pub start: SimTime,
     /// From then on it only keeps its session alive.
     pub quiet_from: SimTime,
+    /// Whom it proves to be on each connection.
+    pub people: Vec<Person>,
     pub errand: Errand,
 }
 
@@ -68,13 +72,19 @@ impl ClientPlan {
         // Longer than the least, or the leader hears of a touch too late to be blamed for anything.
         let longer = (low * rng.range(1, 5) as u32).min(high);
         let timeout_ms = i32::try_from(longer.as_millis()).unwrap_or(i32::MAX);
-        Self {
+        let mut plan = Self {
             servers,
             timeout_ms,
             start: SimTime(rng.below(500_000_000)),
             quiet_from: SimTime::NEVER,
+            people: Vec::new(),
             errand: Errand::Mixed(Mix::draw(setup, rng)),
+        };
+        if setup.rules.super_digest.is_some() {
+            let people = PEOPLE.into_iter().filter(|_| rng.chance(1, 3));
+            plan.people = people.collect();
         }
+        plan
     }
 }
 
@@ -82,7 +92,6 @@ impl Mix {
     /// The client only looks, and syncs: nothing of its own keeps a sync from being answered.
     #[must_use]
     pub fn looking(mut self) -> Self {
-        use super::workload::Kind;
         for (kind, weight) in Kind::ALL.iter().zip(&mut self.weights) {
             *weight = if kind.only_looks() { 4 } else { 0 };
         }
@@ -92,7 +101,7 @@ impl Mix {
     /// Some kinds of request are left out, some come often: a run in which everything is equally
     /// likely never stays long in any state.
     pub fn draw(setup: &Setup, rng: &mut Stream) -> Self {
-        let mut weights: Vec<u64> = super::workload::Kind::ALL[..super::workload::Kind::FIRST]
+        let mut weights: Vec<u64> = Kind::ALL[..Kind::FIRST]
             .iter()
             .map(|_| *rng.pick(&[0, 2, 4, 4, 8, 16]))
             .collect();
@@ -112,12 +121,17 @@ impl Mix {
             chase_percent: *rng.pick(&[0, 0, 0, 10, 60]),
         };
         // Later kinds draw last, so that the rest of a client's character stays what it was.
-        for _ in super::workload::Kind::FIRST..super::workload::Kind::ALL.len() {
+        for _ in Kind::FIRST..Kind::ALL.len() {
             mix.weights.push(*rng.pick(&[0, 0, 2, 4, 8]));
         }
-        let ttl = super::workload::Kind::Ttl as usize;
+        let mut without = |kind: Kind| mix.weights[kind as usize] = 0;
         if !setup.rules.extended_types {
-            mix.weights[ttl] = 0;
+            without(Kind::Ttl);
+        }
+        // Half of all runs have no access lists but those for everybody.
+        if setup.rules.super_digest.is_none() {
+            without(Kind::Auth);
+            without(Kind::Guard);
         }
         mix
     }

@@ -49,6 +49,7 @@ impl Stage {
             timeout_ms: 900,
             start: SimTime(5),
             quiet_from: SimTime::NEVER,
+            people: Vec::new(),
             errand,
         };
         let client = Client::new(ClientId(1), plan, Streams::new(3));
@@ -337,7 +338,7 @@ fn draws_repeat_and_use_every_kind() {
     numbers.sort_unstable();
     numbers.dedup();
     let of_kinds = [
-        1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 19, 21, 103, 104, 106,
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 19, 21, 22, 100, 103, 104, 106, 107,
     ];
     assert_eq!(numbers, of_kinds);
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use vivarium_core::wire::records::{Acl, perms};
 
 use super::ops::{Body, Flags, Op, Path, Reply};
+use super::people::Person;
 use super::plan::Mix;
+use super::secrets;
 use crate::observe::ClientId;
 use crate::rng::Stream;
 
@@ -46,6 +48,12 @@ pub enum Kind {
     Ephemerals,
     /// Quotas are set, their stats are overwritten and looked at.
     Quota,
+    MultiRead,
+    WhoAmI,
+    /// The client proves to be somebody.
+    Auth,
+    /// A znode that only some may use.
+    Guard,
 }
 
 impl Kind {
@@ -75,6 +83,10 @@ impl Kind {
         Self::CountBelow,
         Self::Ephemerals,
         Self::Quota,
+        Self::MultiRead,
+        Self::WhoAmI,
+        Self::Auth,
+        Self::Guard,
     ];
 
     /// So many of them are drawn before the rest of a client's character.
@@ -93,6 +105,8 @@ impl Kind {
                 | Self::FindWatch
                 | Self::CountBelow
                 | Self::Ephemerals
+                | Self::MultiRead
+                | Self::WhoAmI
         )
     }
 }
@@ -126,6 +140,8 @@ pub struct Mixed {
     written: u64,
     versions: BTreeMap<Path, i32>,
     sequential: VecDeque<Path>,
+    /// Whom this client has proven to be.
+    known: Vec<&'static Person>,
 }
 
 fn open() -> Rc<[Acl]> {
@@ -177,6 +193,7 @@ impl Mixed {
             written: 0,
             versions: BTreeMap::new(),
             sequential: VecDeque::new(),
+            known: Vec::new(),
         }
     }
 
@@ -306,7 +323,11 @@ impl Mixed {
             | Kind::AddWatch
             | Kind::FindWatch
             | Kind::CountBelow
+            | Kind::MultiRead
+            | Kind::WhoAmI
             | Kind::Ephemerals => self.read(rng, kind),
+            Kind::Auth => secrets::auth(rng),
+            Kind::Guard => self.guard(rng),
             Kind::Container | Kind::Ttl => self.passing(rng, kind),
             Kind::TakeRead => self.take_read(rng),
             Kind::SetAcl => self.set_acl(rng),
@@ -365,7 +386,56 @@ impl Mixed {
             Kind::Ephemerals => Op::Ephemerals {
                 path: self.root(rng).into(),
             },
+            Kind::MultiRead => self.multi_read(rng),
+            Kind::WhoAmI => Op::WhoAmI,
             _ => unreachable!("{kind:?} is no read"),
+        }
+    }
+
+    /// Mostly of what clients change together.
+    fn multi_read(&self, rng: &mut Stream) -> Op {
+        let watch = false;
+        let one = |rng: &mut Stream| match rng.below(3) {
+            0 => Op::GetChildren {
+                path: self.root(rng).into(),
+                watch,
+                with_stat: false,
+            },
+            1 => Op::GetData {
+                path: self.root(rng).into(),
+                watch,
+            },
+            _ => Op::GetData {
+                path: self.path(rng),
+                watch,
+            },
+        };
+        Op::MultiRead((0..rng.range(1, 5)).map(|_| one(rng)).collect())
+    }
+
+    fn guard(&mut self, rng: &mut Stream) -> Op {
+        let acl = secrets::guard(rng, &self.known);
+        let path = match rng.below(4) {
+            0 => self.path(rng),
+            _ => format!("{}/{}", self.root(rng), rng.pick(&NAMES)).into(),
+        };
+        if rng.chance(1, 2) {
+            return Op::SetAcl {
+                path,
+                acl,
+                version: -1,
+            };
+        }
+        let flags = Flags {
+            ephemeral: rng.chance(1, 4),
+            ..Flags::PLAIN
+        };
+        Op::Create {
+            path,
+            data: self.data(rng),
+            acl,
+            flags,
+            with_stat: rng.chance(1, 2),
         }
     }
 
@@ -566,6 +636,9 @@ impl Mixed {
             }
             (Op::GetChildren { path, .. }, Ok(Body::Children { names, .. })) => {
                 self.adopt(path, names);
+            }
+            (Op::Auth { scheme, auth }, Ok(_)) if *scheme == "digest" => {
+                self.known.extend(Person::by_auth(auth));
             }
             (Op::Multi(ops), Ok(Body::Multi(results))) => {
                 for (op, result) in ops.iter().zip(results) {

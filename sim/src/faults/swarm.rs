@@ -9,6 +9,7 @@ use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
 
 use super::{Fault, GIVE_UP_MAX, Planned, Shape, Strike, Target};
+use crate::clients::people::CHIEF;
 use crate::clients::{ClientPlan, Errand};
 use crate::clock::DRIFT_PPM_MAX;
 use crate::config::{Ambush, ClockConfig, DiskConfig, RunConfig, TurnConfig};
@@ -183,6 +184,9 @@ fn rules(s: &mut Stream) -> Rules {
         container_check_interval: Duration::from_millis(*s.pick(&[50, 200, 1_000])),
         container_max_per_minute: *s.pick(&[600, 10_000]),
         enforce_quota: s.chance(1, 2),
+        super_digest: s.chance(1, 2).then(|| CHIEF.digest.to_owned()),
+        skip_acl: s.chance(1, 12),
+        digest_auth: !s.chance(1, 16),
         ..Rules::default()
     }
 }

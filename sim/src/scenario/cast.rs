@@ -44,6 +44,7 @@ pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
         timeout_ms: 4_000,
         start: SimTime::ZERO,
         quiet_from: SimTime::NEVER,
+        people: Vec::new(),
         errand,
     })
 }

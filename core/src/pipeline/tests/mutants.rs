@@ -59,3 +59,19 @@ fn watch_fires_twice() {
         2
     );
 }
+
+#[test]
+fn multi_read_torn() {
+    let mut lab = Lab::with(Mutants::with(Mutant::MultiReadTorn));
+    lab.join(A);
+    lab.ask(A, 1, &create("/a"));
+    let both = alloc::vec![get_data("/a", false), get_data("/a", false)];
+    lab.ask(A, 2, &Request::MultiRead(both));
+    lab.commit_all();
+    let frames = lab.frames(A);
+    let Reply::Multi(results) = frames[1].reply(op::MULTI_READ) else {
+        panic!("{frames:?}");
+    };
+    assert_eq!(results[0], MultiResult::Error(-101));
+    assert!(matches!(results[1], MultiResult::Data { .. }));
+}
