@@ -85,7 +85,9 @@ impl Access {
             match &*entry.id.scheme {
                 "world" => text == "anyone",
                 "digest" => self.digest && who.contains(&entry.id),
-                "ip" => who.iter().any(|id| id.scheme == "ip" && is_in(&id.id, text)),
+                "ip" => who
+                    .iter()
+                    .any(|id| id.scheme == "ip" && is_in(&id.id, text)),
                 _ => false,
             }
         })
@@ -190,7 +192,9 @@ pub fn judge_auth(proves: bool, op: &Op, reply: &Reply) -> Result<(), String> {
         return Ok(());
     }
     let (result, zxid) = (&reply.result, reply.zxid);
-    Err(format!("{op:?} is answered {result:?} at {zxid} instead of {wanted:?} at 0"))
+    Err(format!(
+        "{op:?} is answered {result:?} at {zxid} instead of {wanted:?} at 0"
+    ))
 }
 
 /// What whoAmI tells somebody with these identities.
@@ -240,7 +244,9 @@ mod tests {
         };
         let acl = list(&[("digest", "x:y", 31)]);
         let access = Access::new(&rules);
-        let chief = access.proven(&address("10.0.0.1"), "digest", CHIEF.auth).unwrap();
+        let chief = access
+            .proven(&address("10.0.0.1"), "digest", CHIEF.auth)
+            .unwrap();
         assert!(access.allows(&acl, 1, &chief));
         let skip = Access::new(&Rules {
             skip_acl: true,
@@ -278,6 +284,10 @@ mod tests {
         };
         assert!(told(&[("digest", "bob"), ("ip", "10.0.0.1")]));
         assert!(!told(&[("ip", "10.0.0.1")]));
-        assert!(!told(&[("digest", "bob"), ("digest", "ann"), ("ip", "10.0.0.1")]));
+        assert!(!told(&[
+            ("digest", "bob"),
+            ("digest", "ann"),
+            ("ip", "10.0.0.1")
+        ]));
     }
 }

@@ -74,6 +74,7 @@ impl Connections {
 
     /// Who sends the next request.
     pub fn who(&self, client: ClientId) -> Who {
-        self.get(client).map_or_else(|| Who::from([]), |c| c.who.clone())
+        self.get(client)
+            .map_or_else(|| Who::from([]), |c| c.who.clone())
     }
 }

@@ -116,12 +116,7 @@ impl Ephemerals {
     }
 
     /// A server accepted the client's session, new or old.
-    pub fn opened(
-        &mut self,
-        t: SimTime,
-        client: ClientId,
-        welcomed: &Welcomed,
-    ) {
+    pub fn opened(&mut self, t: SimTime, client: ClientId, welcomed: &Welcomed) {
         let Welcomed {
             asked,
             server,

@@ -388,7 +388,9 @@ fn says(
 ) -> bool {
     let same = |a: Option<&[u8]>, b: &Option<Bytes>| a == b.as_deref();
     let is_list = |stored: &[Acl], asked: &[Acl]| {
-        access.resolve(asked, who).is_ok_and(|list| *list == *stored)
+        access
+            .resolve(asked, who)
+            .is_ok_and(|list| *list == *stored)
     };
     match (asked, outcome, txn) {
         (_, Outcome::Error(code), Txn::Error { code: logged }) => code == logged,

@@ -502,7 +502,8 @@ impl Checks {
             let who = self.connections.opened(client, welcomed);
             self.watches.connected(client, &who);
             let proposed = self.prefix.proposed();
-            self.linear.connected(welcomed.session, welcomed.server, proposed);
+            self.linear
+                .connected(welcomed.session, welcomed.server, proposed);
             self.ephemerals.opened(t, client, welcomed);
         }
     }

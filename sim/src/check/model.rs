@@ -590,7 +590,10 @@ impl Model {
 
     /// May somebody do anything of `mask` to this znode?
     pub fn require_access(&self, by: Asker<'_>, node: &Znode, mask: i32) -> Checked<()> {
-        require(self.access.allows(&node.acl, mask, by.who), ErrorCode::NoAuth)
+        require(
+            self.access.allows(&node.acl, mask, by.who),
+            ErrorCode::NoAuth,
+        )
     }
 
     /// What a client's write does as the transaction `zxid`, which comes next.

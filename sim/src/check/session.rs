@@ -110,11 +110,8 @@ fn judge_body(model: &Model, by: Asker<'_>, op: &Op, reply: &Reply) -> Result<()
             node(path).is_some_and(|n| stat.is_none_or(|s| s == n.stat()))
                 && model.has_children(path, reply.zxid, names)
         }
-        (Op::GetAcl { path }, Ok(Body::Acl { acl, stat })) => {
-            node(path).is_some_and(|n| {
-                n.stat() == *stat && model.access.shown(&n.acl, by.who) == *acl
-            })
-        }
+        (Op::GetAcl { path }, Ok(Body::Acl { acl, stat })) => node(path)
+            .is_some_and(|n| n.stat() == *stat && model.access.shown(&n.acl, by.who) == *acl),
         (Op::Sync { path }, Ok(Body::Synced { path: p })) => **path == **p,
         (Op::CountBelow { path }, Ok(Body::Count(count))) => {
             i32::try_from(model.below(path, reply.zxid).count()) == Ok(*count)
@@ -145,7 +142,10 @@ fn judge_body(model: &Model, by: Asker<'_>, op: &Op, reply: &Reply) -> Result<()
         }
         Op::MultiRead(ops) => {
             let paths = ops.iter().filter_map(Op::path);
-            format!("{:?}", paths.map(|path| (path, node(path))).collect::<Vec<_>>())
+            format!(
+                "{:?}",
+                paths.map(|path| (path, node(path))).collect::<Vec<_>>()
+            )
         }
         _ => "success".to_owned(),
     };

@@ -21,14 +21,15 @@ use vivarium_core::wire::jute::Reader;
 use vivarium_core::wire::records::ErrorCode;
 
 use self::ops::{
-    Frames, Op, Path, Reply, ReplyHeader, XID_AUTH, XID_EVENT, XID_PING, XID_SET_WATCHES, event, watcher,
+    Frames, Op, Path, Reply, ReplyHeader, XID_AUTH, XID_EVENT, XID_PING, XID_SET_WATCHES, event,
+    watcher,
 };
 pub use self::plan::{ClientPlan, Errand};
 pub use self::recipes::Standing;
 use self::recipes::{Election, Lock};
 use self::workload::{Mixed, Move};
-use crate::check::model::Table;
 use crate::check::connections::Welcomed;
+use crate::check::model::Table;
 use crate::check::{Checks, Ticket};
 use crate::observe::{ClientAction, ClientId, SimTime};
 use crate::rng::{Purpose, Stream, Streams};
