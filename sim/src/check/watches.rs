@@ -13,9 +13,10 @@
 //! demanded by a deadline: pings carry zxids, so a lost event shows with the next reply.
 //!
 //! Sound: identities only become more, so who could read before an auth request must be told, and
-//! who can not after it must not; in between a server may have decided either way. A server applies a transaction, queues its events, and only then answers anything with
-//! that zxid on the connection, in one stream; a read sets its watch at the zxid of its reply. The
-//! znodes that a closed session leaves go in no order that anybody promises.
+//! who can not after it must not; in between a server may have decided either way. A server applies
+//! a transaction, queues its events, and only then answers anything with that zxid on the
+//! connection, in one stream; a read sets its watch at the zxid of its reply. The znodes that a
+//! closed session leaves go in no order that anybody promises.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
