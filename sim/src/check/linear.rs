@@ -378,6 +378,15 @@ fn refusal(txn: &Txn<'_>) -> Option<(Outcome, bool)> {
     }
 }
 
+fn mode_of(flags: Flags) -> CreateMode {
+    match flags.ttl {
+        _ if flags.container => CreateMode::Container,
+        Some(ms) => CreateMode::Ttl(ms),
+        None if flags.ephemeral => CreateMode::Ephemeral,
+        None => CreateMode::Persistent,
+    }
+}
+
 /// Is this transaction what `op` with this outcome leaves in the log?
 fn says(
     (access, who): (&Access, &[Id]),
@@ -409,17 +418,8 @@ fn says(
                 ..
             },
         ) => {
-            let wanted = match *flags {
-                Flags {
-                    container: true, ..
-                } => CreateMode::Container,
-                Flags { ttl: Some(ms), .. } => CreateMode::Ttl(ms),
-                Flags {
-                    ephemeral: true, ..
-                } => CreateMode::Ephemeral,
-                _ => CreateMode::Persistent,
-            };
-            **path == **logged && same(*d, data) && is_list(a, acl) && *mode == wanted
+            let is_kind = *mode == mode_of(*flags);
+            **path == **logged && same(*d, data) && is_list(a, acl) && is_kind
         }
         (Op::Delete { path, .. }, Outcome::Done, Txn::Delete { path: logged }) => {
             kind == op::DELETE && **path == **logged

@@ -331,20 +331,22 @@ impl Mixed {
             Kind::Container | Kind::Ttl => self.passing(rng, kind),
             Kind::TakeRead => self.take_read(rng),
             Kind::SetAcl => self.set_acl(rng),
-            Kind::WriteAndRead => {
-                let (path, data) = (self.path(rng), self.data(rng));
-                asked.push(Op::SetData {
-                    path: path.clone(),
-                    data,
-                    version: -1,
-                });
-                Op::GetData {
-                    path,
-                    watch: self.watch(rng),
-                }
-            }
+            Kind::WriteAndRead => return self.write_and_read(rng, asked),
         };
         asked.push(op);
+    }
+
+    fn write_and_read(&mut self, rng: &mut Stream, asked: &mut Vec<Op>) {
+        let (path, data) = (self.path(rng), self.data(rng));
+        asked.push(Op::SetData {
+            path: path.clone(),
+            data,
+            version: -1,
+        });
+        asked.push(Op::GetData {
+            path,
+            watch: self.watch(rng),
+        });
     }
 
     fn read(&self, rng: &mut Stream, kind: Kind) -> Op {
