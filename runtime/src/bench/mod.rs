@@ -1,7 +1,9 @@
-//! `vivarium bench`: measures parts of the server by themselves. Figures go to stdout, progress to
-//! stderr.
+//! `vivarium bench`: measures servers, and parts of the server by themselves. Figures go to stdout,
+//! progress to stderr.
 
+mod compare;
 mod history;
+mod load;
 mod process;
 mod report;
 mod restart;
@@ -18,6 +20,10 @@ pub(crate) enum Bench {
     /// Watches: what registering, keeping, firing and forgetting them costs. One standalone server
     /// in this process, without sockets and disk
     Watches(watches::Arguments),
+    /// A load on servers that run: how much they answer, and how soon
+    Load(load::Arguments),
+    /// The same loads on Apache ZooKeeper and on Vivarium, which are started for it in turns
+    Compare(compare::Arguments),
     /// A restart: how soon a server answers from a directory with many znodes, and the memory it
     /// needs; with --zookeeper the same of Apache ZooKeeper on a copy of the same files
     Restart(restart::Arguments),
@@ -30,6 +36,8 @@ pub(crate) enum Bench {
 pub(crate) fn run(what: &Bench) -> Result<String, (Exit, String)> {
     match what {
         Bench::Watches(arguments) => watches::run(arguments),
+        Bench::Load(arguments) => load::run(arguments),
+        Bench::Compare(arguments) => compare::run(arguments),
         Bench::Restart(arguments) => restart::run(arguments),
         Bench::Snapshot(arguments) => snapshot::run(arguments),
     }

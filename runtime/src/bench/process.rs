@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use vivarium_core::wire::client::{ConnectRequest, Request, put_frame};
 
 use super::history::ROOT;
 use super::server::put_request;
+use crate::exit::Exit;
 
 /// Between two attempts to reach a server that starts.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -42,44 +43,110 @@ pub(super) struct Started {
     pub(super) peak: u64,
 }
 
-/// Ends the process whatever happens.
-struct Running(Child);
+/// The class with ZooKeeper's `main`.
+pub(super) const ZOOKEEPER_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+
+/// The directory of a measurement, removed whatever happens.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn make(dir: &Path) -> Result<Self, (Exit, String)> {
+        let failed = |e| (Exit::Usage, format!("can not make {}: {e}", dir.display()));
+        fs::create_dir(dir).map_err(failed)?;
+        let path = dir.canonicalize().map_err(failed)?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What can not be removed is left for its owner to see.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A server; the process is ended whatever happens.
+pub(super) struct Running {
+    child: Child,
+    began: Instant,
+    log: PathBuf,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
-/// A port that nobody uses now.
-pub(super) fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+impl Running {
+    /// Starts a server whose output goes to `log`.
+    pub(super) fn start(command: &mut Command, log: &Path) -> Result<Self, String> {
+        let output = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let errors = output.try_clone().map_err(|e| e.to_string())?;
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let began = Instant::now();
+        let child = command
+            .spawn()
+            .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+        Ok(Self {
+            child,
+            began,
+            log: log.into(),
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Looks at it until it serves a read of `path`: how long that took from its start.
+    pub(super) fn wait_serving(
+        &mut self,
+        address: SocketAddr,
+        path: &str,
+    ) -> Result<Duration, String> {
+        while !is_serving(address, path) {
+            let ended = self.child.try_wait().map_err(|e| e.to_string())?;
+            if ended.is_some() || self.began.elapsed() > PATIENCE {
+                let said = tail(&self.log);
+                return Err(format!("the server does not serve; it said: {said}"));
+            }
+            sleep(PAUSE);
+        }
+        Ok(self.began.elapsed())
+    }
+}
+
+/// Says on stderr what is done now.
+pub(super) fn say(what: &str) {
+    // Nobody is left to be told if stderr is closed.
+    let _ = writeln!(io::stderr(), "{what}");
+}
+
+/// Ports that nobody uses now.
+pub(super) fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners: io::Result<Vec<TcpListener>> = (0..count).map(bind).collect();
+    let ports = listeners?;
+    ports
+        .iter()
+        .map(|one| Ok(one.local_addr()?.port()))
+        .collect()
 }
 
 /// Starts a server whose output goes to `log`, and looks at it until it serves on `port`.
 pub(super) fn observe(command: &mut Command, port: u16, log: &Path) -> Result<Started, String> {
-    let output = File::create(log).map_err(|e| format!("{}: {e}", log.display()))?;
-    let errors = output.try_clone().map_err(|e| e.to_string())?;
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    let began = Instant::now();
-    let child = command
-        .spawn()
-        .map_err(|e| format!("{}: {e}", command.get_program().display()))?;
-    let mut running = Running(child);
+    let mut running = Running::start(command, log)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    while !is_serving(address) {
-        let ended = running.0.try_wait().map_err(|e| e.to_string())?;
-        if ended.is_some() || began.elapsed() > PATIENCE {
-            return Err(format!("the server does not serve; it said: {}", tail(log)));
-        }
-        sleep(PAUSE);
-    }
-    let serving = began.elapsed();
+    let serving = running.wait_serving(address, ROOT)?;
     sleep(SETTLE);
-    let (resident, peak) = memory(running.0.id())?;
+    let (resident, peak) = memory(running.pid())?;
     Ok(Started {
         serving,
         resident,
@@ -96,8 +163,8 @@ fn tail(log: &Path) -> String {
 }
 
 /// A session and a read of it are answered, and `srvr` shows a server.
-fn is_serving(address: SocketAddr) -> bool {
-    read_root(address).unwrap_or(false) && says_mode(address).unwrap_or(false)
+fn is_serving(address: SocketAddr, path: &str) -> bool {
+    read(address, path).unwrap_or(false) && says_mode(address).unwrap_or(false)
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -107,7 +174,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn read_root(address: SocketAddr) -> io::Result<bool> {
+fn read(address: SocketAddr, path: &str) -> io::Result<bool> {
     let mut stream = connect(address)?;
     let hello = ConnectRequest {
         protocol: 0,
@@ -123,7 +190,7 @@ fn read_root(address: SocketAddr) -> io::Result<bool> {
     read_frame(&mut stream)?;
     bytes.clear();
     let read = Request::GetData {
-        path: ROOT.into(),
+        path: path.into(),
         watch: false,
     };
     put_request(&mut bytes, &read);
@@ -161,4 +228,24 @@ pub(super) fn memory(pid: u32) -> Result<(u64, u64), String> {
         Ok::<u64, String>(kib << 10)
     };
     Ok((value("VmRSS:")?, value("VmHWM:")?))
+}
+
+/// Ticks of the clock in which Linux tells processor times, a second (USER_HZ of every platform
+/// that this runs on).
+const TICKS_PER_SECOND: u32 = 100;
+
+/// How long a process, with all its threads, was on a processor so far.
+pub(super) fn cpu_time(pid: u32) -> Result<Duration, String> {
+    let file = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
+    // The name, in parentheses, may hold anything; of the fields behind it, the 12th and 13th.
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut ticks = fields.split_ascii_whitespace().skip(11);
+    let mut next = || ticks.next()?.parse::<u32>().ok();
+    match (next(), next()) {
+        (Some(user), Some(system)) => {
+            Ok(Duration::from_secs(1) / TICKS_PER_SECOND * (user + system))
+        }
+        _ => Err(format!("{file}: no processor times")),
+    }
 }

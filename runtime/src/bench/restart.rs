@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use vivarium_storage::Packing;
 
 use super::history::Shape;
-use super::process::{self, Started};
+use super::process::{self, Scratch, Started};
 use super::report::{Progress, Report};
 use crate::exit::Exit;
 
@@ -20,8 +20,6 @@ const DEFAULT_ROUNDS: usize = 3;
 
 /// Where both ZooKeeper and Vivarium keep snapshots and logs.
 const VERSION_DIR: &str = "version-2";
-
-const MAIN_CLASS: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -66,31 +64,12 @@ enum Form {
     Snappy,
 }
 
-/// The directory of the measurement, removed whatever happens.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make(dir: &Path) -> Result<Self, (Exit, String)> {
-        let failed = |e| (Exit::Usage, format!("can not make {}: {e}", dir.display()));
-        fs::create_dir(dir).map_err(failed)?;
-        let path = dir.canonicalize().map_err(failed)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What can not be removed is left for its owner to see.
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<String, (Exit, String)> {
     if arguments.znodes == 0 || arguments.rounds == 0 {
         return Err((Exit::Usage, "nothing to measure without any".into()));
     }
     let scratch = Scratch::make(&arguments.dir)?;
-    let report = measure(arguments, &scratch.0).map_err(|why| (Exit::Failure, why))?;
+    let report = measure(arguments, scratch.path()).map_err(|why| (Exit::Failure, why))?;
     Ok(if arguments.json {
         report.json()
     } else {
@@ -119,7 +98,7 @@ fn measure(arguments: &Arguments, scratch: &Path) -> Result<Report, String> {
             let mut java = Command::new("java");
             java.args(arguments.java_options.split_ascii_whitespace());
             java.args(["-Dzookeeper.admin.enableServer=false", "-cp", classpath]);
-            java.arg(MAIN_CLASS);
+            java.arg(process::ZOOKEEPER_MAIN);
             theirs.push(start(java, scratch, &origin)?);
         }
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
@@ -143,9 +122,9 @@ fn start(mut command: Command, scratch: &Path, origin: &Path) -> Result<Started,
             let name = entry?.file_name();
             fs::copy(from.join(&name), to.join(&name))?;
         }
-        process::free_port()
+        process::free_ports(1)
     };
-    let port = copy().map_err(|e| e.to_string())?;
+    let port = copy().map_err(|e| e.to_string())?[0];
     let config = scratch.join("zoo.cfg");
     let lines = [
         "tickTime=2000".to_owned(),
