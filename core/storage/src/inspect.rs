@@ -13,7 +13,7 @@ use vivarium_core::mutants::Mutants;
 use crate::epochs;
 use crate::error::{About, CURE_RESYNC, StorageError};
 use crate::files::{Dir, Files};
-use crate::log_reader::{Ending, LogFile, scan, scan_on};
+use crate::log_reader::{Ending, LogFile, is_quiet, scan, scan_on, synced_by_marks};
 use crate::names;
 use crate::recover::{self, inventory};
 use crate::snapshot;
@@ -186,6 +186,65 @@ pub fn read_on<F: Files>(
     })
 }
 
+/// One look at a log file that a server may be writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// Behind the last whole transaction.
+    pub end: u64,
+    /// Nothing was begun behind it, and nothing is missing that was synced before the look. Where
+    /// this stays false, nobody writes: [`read_log`] tells a torn end from rot.
+    pub settled: bool,
+}
+
+/// Reads the whole transactions of a log file behind byte `from` (0: all of it) without judging
+/// what a server at work may be about to complete.
+///
+/// # Errors
+/// The file system's.
+pub fn look<F: Files>(
+    files: &F,
+    name: &str,
+    from: u64,
+    visit: &mut dyn FnMut(u64, Zxid, &Bytes),
+) -> Result<Look, StorageError> {
+    let file = log_file(files, name)?;
+    // In this order: the marks may only lag behind what is read after them.
+    let synced = synced_by_marks(files, &file)?.unwrap_or(0);
+    let end = scan_on(files, &file, from, &mut |record| {
+        visit(record.offset, record.zxid, &record.txn);
+    })?;
+    let settled = end >= synced && is_quiet(files, &file, end)?;
+    Ok(Look { end, settled })
+}
+
+/// `acceptedEpoch` and `currentEpoch`, as far as the files exist.
+///
+/// # Errors
+/// A file that holds something else than an epoch, and the file system's.
+pub fn read_epochs<F: Files>(files: &F) -> Result<[Option<Epoch>; 2], StorageError> {
+    let accepted = epochs::read(files, names::ACCEPTED_EPOCH)?;
+    let current = epochs::read(files, names::CURRENT_EPOCH)?;
+    Ok([accepted, current])
+}
+
+/// The first transaction of a log file by its name; `None` if this is not the name of one.
+pub fn log_zxid(name: &str) -> Option<Zxid> {
+    names::parse_log(name)
+}
+
+/// The zxid in the name of a snapshot; `None` if this is not the name of one.
+pub fn snapshot_zxid(name: &str) -> Option<Zxid> {
+    names::parse_snapshot(name)
+}
+
+/// Was this snapshot written to its end, as far as its last bytes tell?
+///
+/// # Errors
+/// The file system's.
+pub fn is_finished<F: Files>(files: &F, name: &str) -> Result<bool, StorageError> {
+    snapshot::looks_finished(files, name)
+}
+
 fn log_file<F: Files>(files: &F, name: &str) -> Result<LogFile, StorageError> {
     let mut logs = inventory(files)?.logs.into_iter();
     match logs.find(|file| file.name == name) {
@@ -232,8 +291,7 @@ pub struct Checkup {
 /// Exactly those with which a server would refuse to start, and the file system's.
 pub fn check_up<F: Files>(files: &F, limit: Option<Zxid>) -> Result<Checkup, StorageError> {
     let mut loaded = recover::load(files, 0, Mutants::NONE, limit)?;
-    let accepted = epochs::read(files, names::ACCEPTED_EPOCH)?;
-    let current = epochs::read(files, names::CURRENT_EPOCH)?;
+    let [accepted, current] = read_epochs(files)?;
     if loaded.snapshot.is_none() {
         recover::refuse_epochs_alone(files)?;
     }

@@ -17,6 +17,7 @@ mod names;
 mod packing;
 mod purge;
 mod real;
+pub mod rebuild;
 mod recover;
 mod snapshot;
 mod store;

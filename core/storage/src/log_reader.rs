@@ -259,8 +259,21 @@ fn split_head(head: &[u8]) -> (u64, i32) {
     (sum, len)
 }
 
+/// Is there nothing where the next record would begin?
+pub(crate) fn is_quiet<F: Files>(
+    files: &F,
+    file: &LogFile,
+    offset: u64,
+) -> Result<bool, StorageError> {
+    let mut head = [0; FRAME_HEAD_BYTES];
+    files
+        .read_at(Dir::Logs, &file.name, offset, &mut head)
+        .about("read", Dir::Logs, &file.name)?;
+    Ok(head.iter().all(|b| *b == 0))
+}
+
 /// The newest mark of the file, if it has any.
-fn synced_by_marks<F: Files>(files: &F, file: &LogFile) -> Result<Option<u64>, StorageError> {
+pub(crate) fn synced_by_marks<F: Files>(files: &F, file: &LogFile) -> Result<Option<u64>, StorageError> {
     if file.len < HEADER_BYTES + MARKS_BYTES {
         return Ok(None);
     }
