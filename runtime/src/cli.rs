@@ -10,7 +10,7 @@ use crate::bench::{self, Bench};
 use crate::config::{self, Settings};
 use crate::driver;
 use crate::exit::Exit;
-use crate::tools::{self, Fsck, LogCommand, SnapshotCommand};
+use crate::tools::{self, Backup, Export, Fsck, Import, LogCommand, Restore, SnapshotCommand};
 use crate::version;
 
 /// The variable that filters the log, in the syntax of `tracing-subscriber`.
@@ -41,6 +41,10 @@ enum Command {
     Snapshot(SnapshotCommand),
     /// Say what a start would make of a data directory, changing nothing
     Fsck(Fsck),
+    Backup(Backup),
+    Restore(Restore),
+    Export(Export),
+    Import(Import),
     /// Measure parts of the server
     #[command(subcommand)]
     Bench(Bench),
@@ -67,6 +71,10 @@ pub fn main() -> Exit {
         Command::Log(command) => tools::run_log(&command),
         Command::Snapshot(command) => tools::run_snapshot(&command),
         Command::Fsck(fsck) => tools::run_fsck(&fsck),
+        Command::Backup(backup) => tools::run_backup(&backup),
+        Command::Restore(restore) => tools::run_restore(&restore),
+        Command::Export(export) => tools::run_export(&export),
+        Command::Import(import) => tools::run_import(&import),
         Command::Bench(what) => match bench::run(&what) {
             Ok(figures) => print(&figures),
             Err((exit, error)) => fail(exit, &error),

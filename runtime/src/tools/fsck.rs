@@ -4,11 +4,16 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::{Value, json};
+use vivarium_core::ids::Epoch;
 use vivarium_storage::LOCK_NAME;
-use vivarium_storage::inspect::check_up;
+use vivarium_storage::inspect::{Checkup, check_up};
 
 use super::ToolError;
+use super::backup::read_bytes;
 use super::directory::at;
+use super::file_set::FileSet;
+use super::records::{Fields, object};
 
 #[derive(Args, Debug)]
 pub struct Fsck {
@@ -17,6 +22,9 @@ pub struct Fsck {
     /// dataLogDir, if it is another directory
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Fsck {
@@ -28,38 +36,68 @@ impl Fsck {
                 return Err(ToolError::Failed(problem));
             }
         }
+        let mut notes = Vec::new();
         if let Some(owner) = crate::owner::of_lock(&self.data_dir.join(LOCK_NAME)) {
-            writeln!(
-                out,
-                "note: a server (process {}, {}) is at work here; what it is just writing may look \
-                 torn",
+            notes.push(format!(
+                "a server (process {}, {}) is at work here; what it is just writing may look torn",
                 owner.pid, owner.name
-            )?;
+            ));
         }
-        let found = check_up(&at(&self.data_dir, log_dir), None)?;
-        let epoch = |e: Option<vivarium_core::ids::Epoch>| {
-            e.map_or_else(|| "no file".to_owned(), |e| e.to_string())
+        let set = FileSet::of(&at(&self.data_dir, log_dir))?;
+        let total = read_bytes(&set);
+        let found = match check_up(&set.watched("read", total), None) {
+            Ok(found) => found,
+            Err(refused) => {
+                if self.json {
+                    let problem = refused.to_string();
+                    writeln!(out, "{}", json!({"starts": false, "problem": problem}))?;
+                }
+                return Err(refused.into());
+            }
         };
-        writeln!(out, "data          {}", self.data_dir.display())?;
-        if self.log_dir.is_some() {
-            writeln!(out, "logs          {}", log_dir.display())?;
+        notes.extend(found.notes.iter().cloned());
+        let fields = self.fields(&found);
+        if self.json {
+            let mut all = object(fields);
+            all["notes"] = json!(notes);
+            all["starts"] = json!(true);
+            writeln!(out, "{all}")?;
+            return Ok(());
         }
-        let snapshot = found
-            .snapshot
-            .as_deref()
-            .unwrap_or("none: an empty directory");
-        writeln!(out, "snapshot      {snapshot}")?;
-        writeln!(out, "replayed      {} transactions", found.replayed)?;
-        writeln!(out, "zxid          {}", found.database.applied())?;
-        writeln!(out, "digest        0x{:x}", found.database.digest())?;
-        writeln!(out, "znodes        {}", found.database.tree().node_count())?;
-        writeln!(out, "sessions      {}", found.database.sessions().len())?;
-        writeln!(out, "acceptedEpoch {}", epoch(found.accepted))?;
-        writeln!(out, "currentEpoch  {}", epoch(found.current))?;
-        for note in &found.notes {
+        for (name, value) in &fields {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = match (*name, value) {
+                ("snapshot", Value::Null) => "none: an empty directory".to_owned(),
+                (_, Value::Null) => "no file".to_owned(),
+                ("replayed", _) => format!("{text} transactions"),
+                _ => text,
+            };
+            writeln!(out, "{name:<13} {text}")?;
+        }
+        for note in &notes {
             writeln!(out, "note: {note}")?;
         }
         writeln!(out, "a server would start with this directory")?;
         Ok(())
+    }
+
+    fn fields(&self, found: &Checkup) -> Fields {
+        let epoch = |e: Option<Epoch>| e.map_or(Value::Null, |e| json!(e.0));
+        let mut fields: Fields = vec![("data", json!(self.data_dir.display().to_string()))];
+        if let Some(dir) = &self.log_dir {
+            fields.push(("logs", json!(dir.display().to_string())));
+        }
+        let database = &found.database;
+        fields.extend([
+            ("snapshot", json!(found.snapshot)),
+            ("replayed", json!(found.replayed)),
+            ("zxid", json!(database.applied().to_string())),
+            ("digest", json!(format!("0x{:x}", database.digest()))),
+            ("znodes", json!(database.tree().node_count())),
+            ("sessions", json!(database.sessions().len())),
+            ("acceptedEpoch", epoch(found.accepted)),
+            ("currentEpoch", epoch(found.current)),
+        ]);
+        fields
     }
 }

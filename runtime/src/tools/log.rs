@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use serde_json::json;
 use vivarium_core::ids::Zxid;
 use vivarium_core::wire::txn::{Txn, TxnRecord};
 use vivarium_storage::inspect::{LogEnd, LogReport, log_names, read_log, read_on};
@@ -14,7 +15,7 @@ use vivarium_storage::{Dir, Files};
 use super::ToolError;
 use super::directory::{Target, parse_zxid};
 use super::progress::Progress;
-use super::records::{line, object, transaction};
+use super::records::{Fields, line, object, transaction};
 
 /// Time between two looks at a log that is followed.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
@@ -54,6 +55,9 @@ struct Choice {
 pub struct Verify {
     /// A log file, dataDir, dataLogDir, or the version-2 in one of them
     path: PathBuf,
+    /// One JSON object to a line
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -158,11 +162,24 @@ impl Verify {
                 unreadable.is_none()
             });
             drop(progress);
-            match (read, unreadable) {
-                (_, Some(problem)) => bad.push(format!("{name}: {problem}")),
-                (Err(e), None) => bad.push(e.to_string()),
-                (Ok(report), None) => writeln!(out, "{}", verdict(&name, &report))?,
+            let problem = match (read, unreadable) {
+                (_, Some(problem)) => format!("{name}: {problem}"),
+                (Err(e), None) => e.to_string(),
+                (Ok(report), None) => {
+                    let mut fields = verdict(&report);
+                    if self.json {
+                        fields.insert(0, ("log", json!(name)));
+                        writeln!(out, "{}", object(fields))?;
+                    } else {
+                        writeln!(out, "{name} {}", line(&fields))?;
+                    }
+                    continue;
+                }
+            };
+            if self.json {
+                writeln!(out, "{}", json!({"log": name, "problem": problem}))?;
             }
+            bad.push(problem);
         }
         if bad.is_empty() {
             Ok(())
@@ -172,20 +189,21 @@ impl Verify {
     }
 }
 
-fn verdict(name: &str, report: &LogReport) -> String {
-    let last = report
-        .last
-        .map_or_else(|| "none".to_owned(), |zxid| zxid.to_string());
+fn verdict(report: &LogReport) -> Fields {
     let end = match report.end {
         LogEnd::Clean => "clean",
         LogEnd::Torn => "torn",
         LogEnd::Unborn => "unborn",
         LogEnd::NotReached => unreachable!("every record was wanted"),
     };
-    format!(
-        "{name} transactions={} last={last} used={} bytes={} end={end}",
-        report.transactions, report.used, report.bytes
-    )
+    let last = report.last.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string());
+    vec![
+        ("transactions", json!(report.transactions)),
+        ("last", json!(last)),
+        ("used", json!(report.used)),
+        ("bytes", json!(report.bytes)),
+        ("end", json!(end)),
+    ]
 }
 
 impl Follow {

@@ -1,12 +1,18 @@
-//! Tools that look into a data directory without a server: what stands in its logs and snapshots,
-//! and what a start would make of it. None of them changes anything.
+//! Tools for a data directory: what stands in its logs and snapshots, what a start would make of
+//! it, its backup and what is made of that. None of them changes the directory of a server. And
+//! two for a subtree: out of a server or its files, and back into a server.
 
+mod backup;
+mod client;
 mod directory;
+mod file_set;
 mod fsck;
 mod log;
 mod progress;
 mod records;
+mod restore;
 mod snapshot;
+mod subtree;
 
 use std::io::{self, BufWriter, Write};
 
@@ -38,7 +44,10 @@ pub enum SnapshotCommand {
     Export(snapshot::Export),
 }
 
+pub use backup::Backup;
 pub use fsck::Fsck;
+pub use restore::Restore;
+pub use subtree::{Export, Import};
 
 /// Why a tool ended early.
 #[derive(Debug)]
@@ -84,6 +93,22 @@ pub fn run_snapshot(command: &SnapshotCommand) -> Exit {
 
 pub fn run_fsck(fsck: &Fsck) -> Exit {
     with_output(|out| fsck.run(out))
+}
+
+pub fn run_backup(backup: &Backup) -> Exit {
+    with_output(|out| backup.run(out))
+}
+
+pub fn run_export(export: &Export) -> Exit {
+    with_output(|out| export.run(out))
+}
+
+pub fn run_import(import: &Import) -> Exit {
+    with_output(|out| import.run(out))
+}
+
+pub fn run_restore(restore: &Restore) -> Exit {
+    with_output(|out| restore.run(out))
 }
 
 fn with_output(act: impl FnOnce(&mut dyn Write) -> Result<(), ToolError>) -> Exit {

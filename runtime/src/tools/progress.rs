@@ -16,6 +16,7 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
     total: u64,
+    done: u64,
     what: String,
 }
 
@@ -25,12 +26,19 @@ impl Progress {
             bar: None,
             began: Instant::now(),
             total,
+            done: 0,
             what: what.into(),
         }
     }
 
+    /// So many bytes more are done.
+    pub(super) fn more(&mut self, bytes: u64) {
+        self.at(self.done + bytes);
+    }
+
     /// So many bytes are done.
     pub(super) fn at(&mut self, done: u64) {
+        self.done = done;
         if self.bar.is_none() && self.began.elapsed() > QUIET {
             let style = "{msg} {bar:30} {percent}% {bytes_per_sec} {eta} left";
             let style = ProgressStyle::with_template(style).expect("a sound template");

@@ -12,6 +12,7 @@ use vivarium_storage::inspect::read_snapshot;
 
 use super::ToolError;
 use super::directory::Target;
+use super::file_set::FileSet;
 use super::records::{Fields, acl_text, data, line, object, time};
 
 /// Znodes named in each list of `stat`.
@@ -36,6 +37,9 @@ pub struct Dump {
 pub struct Verify {
     /// A snapshot file; of dataDir or its version-2 all
     path: PathBuf,
+    /// One JSON object to a line
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -59,12 +63,19 @@ pub struct Export {
 fn newest(path: &std::path::Path) -> Result<(String, Database), ToolError> {
     let target = Target::open(path)?;
     let name = target.snapshots()?.swap_remove(0);
-    let database = read_snapshot(&target.files, &name)?;
+    let database = read(&target, &name)?;
     Ok((name, database))
 }
 
+/// One snapshot, with the progress of reading it.
+fn read(target: &Target, name: &str) -> Result<Database, ToolError> {
+    let set = FileSet::of(&target.files)?.retain(|entry| entry.name == name);
+    let total = set.bytes();
+    Ok(read_snapshot(&set.watched(name, total), name)?)
+}
+
 /// Calls `visit` for a node and everything below it, parents first, names in order.
-fn walk(
+pub(super) fn walk(
     database: &Database,
     top: &str,
     visit: &mut dyn FnMut(&str, NodeRef<'_>) -> Result<(), ToolError>,
@@ -145,16 +156,28 @@ impl Verify {
         let target = Target::open(&self.path)?;
         let mut bad = Vec::new();
         for name in target.snapshots()? {
-            match read_snapshot(&target.files, &name) {
-                Ok(database) => writeln!(
-                    out,
-                    "{name} zxid={} znodes={} sessions={} digest=0x{:x}",
-                    database.applied(),
-                    database.tree().node_count(),
-                    database.sessions().len(),
-                    database.digest()
-                )?,
-                Err(e) => bad.push(e.to_string()),
+            let database = match read(&target, &name) {
+                Ok(database) => database,
+                Err(ToolError::Failed(problem)) => {
+                    if self.json {
+                        writeln!(out, "{}", json!({"snapshot": name, "problem": problem}))?;
+                    }
+                    bad.push(problem);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            let mut fields: Fields = vec![
+                ("zxid", json!(database.applied().to_string())),
+                ("znodes", json!(database.tree().node_count())),
+                ("sessions", json!(database.sessions().len())),
+                ("digest", json!(format!("0x{:x}", database.digest()))),
+            ];
+            if self.json {
+                fields.insert(0, ("snapshot", json!(name)));
+                writeln!(out, "{}", object(fields))?;
+            } else {
+                writeln!(out, "{name} {}", line(&fields))?;
             }
         }
         if bad.is_empty() {

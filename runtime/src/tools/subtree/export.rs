@@ -1,0 +1,181 @@
+//! `vivarium export`: a subtree as a JSON document.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use vivarium_core::database::Database;
+use vivarium_core::wire::records::Acl;
+use vivarium_storage::inspect::{check_up, read_snapshot};
+
+use super::super::ToolError;
+use super::super::backup::{Manifest, about, capture, read_bytes, sync_dir};
+use super::super::client::{Auth, parse_auth};
+use super::super::directory::{Target, at};
+use super::super::snapshot::walk;
+use super::document::{self, About, Item, Kind};
+use super::{is_system, live, parse_path};
+
+/// Write a subtree as one JSON document, for `vivarium import` or for reading
+///
+/// From a running server the subtree is that of one transaction, zxid_to, also while others write
+/// ("consistent": true); access lists are those of some moment between zxid_from and zxid_to. A
+/// server does not show to clients which znodes are containers or have a TTL: "kinds_known" is
+/// false, and they are written as persistent ones. From a data directory, which may be in use, from
+/// a backup or from a snapshot all is known and consistent.
+///
+/// Ephemerals are left out and counted. /zookeeper is left out of /. Data that is UTF-8 stands there
+/// as text, other data in base64.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// HOST:PORT of a server, a dataDir, the directory of a backup, or a snapshot
+    source: String,
+    /// The top of the subtree
+    #[arg(long, default_value = "/", value_parser = parse_path)]
+    path: String,
+    /// The file to write; stdout without it
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// dataLogDir, if SOURCE is a dataDir and it is another one
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+    /// Who to be at the server: digest:user:password, or another scheme; may be repeated
+    #[arg(long, value_name = "SCHEME:CREDENTIALS", value_parser = parse_auth)]
+    auth: Vec<Auth>,
+    /// Ephemerals, too
+    #[arg(long)]
+    ephemerals: bool,
+}
+
+impl Export {
+    pub(in super::super) fn run(&self, out: &mut dyn Write) -> Result<(), ToolError> {
+        let path = Path::new(&self.source);
+        let (mut head, mut items) = if path.exists() {
+            self.from_files(path)?
+        } else {
+            self.from_server()?
+        };
+        refuse_hidden(&items)?;
+        if !self.ephemerals {
+            let before = items.len();
+            items.retain(|_, item| item.kind != Kind::Ephemeral);
+            head.ephemerals_left_out = (before - items.len()) as u64;
+        }
+        let Some(file) = &self.output else {
+            return document::write(out, &head, &items);
+        };
+        let tmp = file.with_extension("tmp");
+        let written = File::create(&tmp).map_err(|e| about("create", &tmp, &e))?;
+        let mut buffered = BufWriter::new(written);
+        document::write(&mut buffered, &head, &items)?;
+        let written = buffered.into_inner().map_err(|e| about("write", &tmp, e.error()))?;
+        written.sync_all().map_err(|e| about("sync", &tmp, &e))?;
+        fs::rename(&tmp, file).map_err(|e| about("rename", &tmp, &e))?;
+        match file.parent() {
+            Some(dir) if dir != Path::new("") => sync_dir(dir)?,
+            _ => sync_dir(Path::new("."))?,
+        }
+        writeln!(
+            out,
+            "file={} znodes={} ephemerals_left_out={} zxid_from={} zxid_to={} consistent={}",
+            file.display(),
+            items.len(),
+            head.ephemerals_left_out,
+            head.from,
+            head.to,
+            head.consistent
+        )?;
+        Ok(())
+    }
+
+    fn from_server(&self) -> Result<(About, BTreeMap<String, Item>), ToolError> {
+        if !self.source.contains(':') || self.source.contains('/') {
+            return Err(ToolError::Failed(format!(
+                "{} is neither a file, nor a directory, nor HOST:PORT",
+                self.source
+            )));
+        }
+        let found = live::read(&self.source, &self.auth, &self.path)?;
+        let head = About {
+            source: self.source.clone(),
+            path: self.path.clone(),
+            from: found.from,
+            to: found.to,
+            consistent: found.consistent,
+            kinds_known: false,
+            ephemerals_left_out: 0,
+        };
+        let items = found.nodes.into_iter().map(|(path, node)| {
+            let kind = match node.stat.ephemeral_owner {
+                0 => Kind::Persistent,
+                _ => Kind::Ephemeral,
+            };
+            let (data, acl) = (node.data, node.acl);
+            (path, Item { kind, data, acl })
+        });
+        Ok((head, items.collect()))
+    }
+
+    fn from_files(&self, path: &Path) -> Result<(About, BTreeMap<String, Item>), ToolError> {
+        let database = self.database(path)?;
+        let mut items = BTreeMap::new();
+        walk(&database, &self.path, &mut |path, node| {
+            if self.path == "/" && is_system(path) {
+                return Ok(());
+            }
+            let stored = node.stored();
+            let kind = match (stored.session(), stored.ttl_ms()) {
+                (Some(_), _) => Kind::Ephemeral,
+                (None, Some(ms)) => Kind::Ttl(ms),
+                (None, None) if stored.is_container() => Kind::Container,
+                (None, None) => Kind::Persistent,
+            };
+            let data = node.data().map(<[u8]>::to_vec);
+            let acl = node.acl().to_vec();
+            items.insert(path.to_owned(), Item { kind, data, acl });
+            Ok(())
+        })?;
+        let head = About {
+            source: self.source.clone(),
+            path: self.path.clone(),
+            from: database.applied(),
+            to: database.applied(),
+            consistent: true,
+            kinds_known: true,
+            ephemerals_left_out: 0,
+        };
+        Ok((head, items))
+    }
+
+    fn database(&self, path: &Path) -> Result<Database, ToolError> {
+        if !path.is_dir() {
+            let target = Target::open(path)?;
+            let name = target.snapshots()?.swap_remove(0);
+            return Ok(read_snapshot(&target.files, &name)?);
+        }
+        let set = match Manifest::read(path)? {
+            Some(manifest) => manifest.lines.last().map(|line| line.set(path)),
+            None => Some(capture(&at(path, self.log_dir.as_deref().unwrap_or(path)))?),
+        };
+        let set = set.filter(|set| !set.entries().is_empty()).ok_or_else(|| {
+            ToolError::Failed(format!("there is neither a snapshot nor a log in {}", path.display()))
+        })?;
+        let total = read_bytes(&set);
+        Ok(check_up(&set.watched("read", total), None)?.database)
+    }
+}
+
+/// A server shows the hash of a password only to who may change the access list; with what stands
+/// there instead nobody could get at an imported znode.
+fn refuse_hidden(items: &BTreeMap<String, Item>) -> Result<(), ToolError> {
+    let is_hidden = |acl: &Acl| acl.id.scheme == "digest" && acl.id.id.ends_with(":x");
+    match items.iter().find(|(_, item)| item.acl.iter().any(is_hidden)) {
+        None => Ok(()),
+        Some((path, _)) => Err(ToolError::Failed(format!(
+            "the access list of {path} is not shown in full: name who may change it with --auth \
+             digest:user:password, or the super user; or export from the data directory"
+        ))),
+    }
+}

@@ -1,0 +1,398 @@
+//! Backups of servers at work, and what is restored from them: whole, at the right transaction,
+//! and a data directory for Vivarium and for Apache ZooKeeper.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real processes in real time; nothing here is replayed"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use vivarium_tests::client::{Client, code, flag};
+use vivarium_tests::directory::{flip, logs, snapshots};
+use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::writers::{Acknowledged, Writers, assert_nothing_lost};
+use vivarium_tests::{peers, program, wait};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(program::vivarium())
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+/// What a command says as JSON that must succeed.
+fn told(arguments: &[&str]) -> Value {
+    let output = run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// What a command says that must fail.
+fn complaint(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+fn zxid(value: &Value) -> i64 {
+    let text = value.as_str().expect("a zxid");
+    i64::from_str_radix(text.trim_start_matches("0x"), 16).expect("a number")
+}
+
+fn backup(ensemble: &Ensemble, id: i64, to: &Path) -> Value {
+    let server = ensemble.client_address(id).to_string();
+    let dir = ensemble.data_dir(id);
+    told(&["backup", text(&dir), "--server", &server, "-o", text(to), "--json"])
+}
+
+fn restore(from: &Path, to: &Path, more: &[&str]) -> Value {
+    let mut arguments = vec!["restore", text(from), text(to), "--json"];
+    arguments.extend(more);
+    told(&arguments)
+}
+
+/// A server alone, and its directory empty so far.
+fn bare(name: &str, kind: Kind) -> Ensemble {
+    Plan::new(name, 1).kind(kind).prepare()
+}
+
+/// Transactions of the logs in a directory, oldest first.
+fn transactions(dir: &Path) -> Vec<Value> {
+    let output = run(&["log", "dump", "--json", text(dir)]);
+    let lines = String::from_utf8(output.stdout).expect("text");
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+fn fsck(dir: &Path) -> String {
+    let output = run(&["fsck", text(dir)]);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Starts a server on what `fill` writes into its directory, and gives a client of it.
+fn started(name: &str, kind: Kind, fill: impl FnOnce(&Path)) -> (Ensemble, Client) {
+    let mut ensemble = bare(name, kind);
+    fill(&ensemble.data_dir(1));
+    ensemble.start_all();
+    let client = ensemble.client(1);
+    (ensemble, client)
+}
+
+#[test]
+fn a_backup_under_load_has_all_that_was_acknowledged_before_it() {
+    let source = Plan::new("backup-load", 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=300")
+        .start();
+    let to = source.dir().join("archive");
+    let address = [source.client_address(1)];
+    let mut acknowledged: Vec<Vec<Acknowledged>> = Vec::new();
+    let mut ends = Vec::new();
+    for generation in 0..4 {
+        // What these writers were answered must be in the backup; the others write during it.
+        let before = Writers::start(&address, 2, generation);
+        wait::until("writes", Duration::from_secs(60), || {
+            (before.count() > 400).then_some(())
+        });
+        acknowledged.push(before.stop());
+        let during = Writers::start(&address, 3, generation + 100);
+        wait::until("writes", Duration::from_secs(60), || {
+            (during.count() > 100).then_some(())
+        });
+        let made = backup(&source, 1, &to);
+        drop(during.stop());
+        ends.push(zxid(&made["zxid"]));
+        let manifest = fs::read(to.join("backup.json")).expect("a manifest");
+        let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+        assert_eq!(manifest["zxid"], made["zxid"]);
+        assert_eq!(manifest["digest"], made["digest"]);
+        assert_eq!(manifest["lines"].as_array().expect("a list").len(), 1);
+    }
+    assert!(ends.is_sorted(), "{ends:x?}");
+    // Each of the runs can be restored, and has what its own writers were answered.
+    for (number, end) in ends.iter().enumerate() {
+        let (_server, mut client) = started("backup-load-back", Kind::Vivarium, |dir| {
+            let back = restore(&to, dir, &["--at", &format!("{end:#x}")]);
+            assert_eq!(zxid(&back["zxid"]), *end);
+            assert_eq!(back["digest_check"], "as logged");
+        });
+        for generation in 0..=number {
+            assert_nothing_lost(&mut client, generation, &acknowledged[generation]);
+        }
+    }
+}
+
+#[test]
+fn a_second_backup_copies_only_what_is_new_and_purged_history_stays() {
+    let mut source = Plan::new("backup-again", 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=20")
+        .start();
+    let to = source.dir().join("archive");
+    let write = |client: &mut Client, from: i32| {
+        for number in from..from + 200 {
+            let made = client.create(&format!("/n{number}"), b"x", flag::PERSISTENT);
+            made.expect("answered");
+        }
+    };
+    let mut client = source.client(1);
+    write(&mut client, 0);
+    let first = backup(&source, 1, &to);
+    let same = backup(&source, 1, &to);
+    assert_eq!(same["copied_files"], 0, "{same}");
+    assert_eq!(same["zxid"], first["zxid"]);
+    let one = zxid(&first["zxid"]);
+    for round in 1..4 {
+        write(&mut client, round * 200);
+        let next = backup(&source, 1, &to);
+        assert!(zxid(&next["zxid"]) >= one + 200, "{next}");
+    }
+    client.close().expect("answered");
+    source.terminate(1);
+    let oldest = transactions(&source.data_dir(1))[0]["zxid"].clone();
+    assert!(zxid(&oldest) > one, "the purge has removed what is restored here");
+    let back = source.dir().join("back");
+    restore(&to, &back, &["--at", first["zxid"].as_str().expect("text")]);
+    let digest = first["digest"].as_str().expect("text");
+    assert!(fsck(&back).contains(&format!("digest        {digest}\n")));
+    // A backup directory is a data directory, too.
+    assert!(fsck(&to).contains("a server would start"));
+}
+
+#[test]
+fn every_moment_of_a_backup_comes_back_with_the_digest_of_the_log() {
+    let mut source = Plan::new("restore-at", 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=50")
+        .start();
+    let mut client = source.client(1);
+    for number in 0..120 {
+        let path = format!("/n{number:03}");
+        client.create(&path, b"first", flag::PERSISTENT).expect("answered");
+        client.set(&path, b"second", -1).expect("answered");
+        if number % 2 == 0 {
+            client.delete(&path, -1).expect("answered");
+        }
+        // So that times tell transactions apart.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let to = source.dir().join("archive");
+    backup(&source, 1, &to);
+    client.close().expect("answered");
+    source.terminate(1);
+    let all = transactions(&to);
+    let oldest = snapshots(&to.join("version-2")).first().cloned().expect("a snapshot");
+    let oldest = oldest.extension().expect("a zxid").to_str().expect("text").to_owned();
+    let oldest = i64::from_str_radix(&oldest, 16).expect("a zxid");
+    let usable: Vec<&Value> = all.iter().filter(|txn| zxid(&txn["zxid"]) > oldest).collect();
+    assert!(usable.len() > 60, "{} of {}", usable.len(), all.len());
+    for (number, txn) in usable.iter().enumerate().step_by(13) {
+        let back = source.dir().join(format!("back-{number}"));
+        let wanted = txn["zxid"].as_str().expect("text");
+        let by_zxid = restore(&to, &back, &["--at", wanted]);
+        assert_eq!(by_zxid["zxid"], txn["zxid"]);
+        assert_eq!(by_zxid["digest"], txn["digest"]);
+        let last = zxid(&all.last().expect("many")["zxid"]);
+        assert_eq!(by_zxid["left_out"], last - zxid(&txn["zxid"]));
+        let digest = txn["digest"].as_str().expect("text");
+        assert!(fsck(&back).contains(&format!("digest        {digest}\n")), "{wanted}");
+        // By time: the last transaction that is not later.
+        let time = txn["time"].as_str().expect("text");
+        let expected = all.iter().take_while(|txn| txn["time"].as_str() <= Some(time)).last();
+        let dry = source.dir().join("dry");
+        let by_time = restore(&to, &dry, &["--at", time, "--dry-run"]);
+        assert_eq!(by_time["zxid"], expected.expect("one")["zxid"], "{time}");
+        assert!(!dry.exists(), "a dry run writes nothing");
+    }
+}
+
+#[test]
+fn what_can_not_be_restored_is_refused_with_the_cure() {
+    let mut source = Plan::new("restore-refused", 1).kind(Kind::Vivarium).start();
+    let mut client = source.client(1);
+    client.create("/a", b"", flag::PERSISTENT).expect("answered");
+    let to = source.dir().join("archive");
+    let made = backup(&source, 1, &to);
+    let live = source.data_dir(1);
+    let said = complaint(&["restore", text(&to), text(&live)]);
+    assert!(said.contains("is not empty") && said.contains("move version-2 away"), "{said}");
+    // Emptied under a server that still runs: its lock is in the way.
+    let moved = source.dir().join("moved");
+    fs::rename(live.join("version-2"), &moved).expect("moved");
+    let said = complaint(&["restore", text(&to), text(&live)]);
+    assert!(said.contains("is locked: another server uses"), "{said}");
+    client.close().expect("answered");
+    source.kill(1);
+    let back = source.dir().join("back");
+    let beyond = format!("{:#x}", zxid(&made["zxid"]) + 1);
+    let said = complaint(&["restore", text(&to), text(&back), "--at", &beyond]);
+    assert!(said.contains(&format!("ends at {}", made["zxid"].as_str().expect("text"))), "{said}");
+    let log = logs(&to.join("version-2")).pop().expect("a log");
+    flip(&log, 40);
+    let said = complaint(&["restore", text(&to), text(&back)]);
+    assert!(said.contains("has changed it"), "{said}");
+    let said = complaint(&["backup", text(&moved), "-o", text(&moved)]);
+    assert!(said.contains("is no backup"), "{said}");
+    assert!(!back.exists());
+}
+
+#[test]
+fn logs_in_a_directory_of_their_own_are_not_forgotten() {
+    let dir = program::scratch("backup-logs");
+    let line = format!("dataLogDir={}", dir.display());
+    let source = Plan::new("backup-two", 1).kind(Kind::Vivarium).line(&line).line("snapCount=10");
+    let source = source.start();
+    let mut client = source.client(1);
+    for number in 0..30 {
+        let made = client.create(&format!("/n{number}"), b"", flag::PERSISTENT);
+        made.expect("answered");
+    }
+    let shown = source.zxid(1).expect("it serves");
+    let to = source.dir().join("archive");
+    let said = complaint(&["backup", text(&source.data_dir(1)), "-o", text(&to)]);
+    assert!(said.contains("--log-dir"), "{said}");
+    let config = source.config_path(1);
+    let made = told(&["backup", text(&config), "-o", text(&to), "--json"]);
+    assert_eq!(zxid(&made["zxid"]), shown);
+    // The server itself tells where its files are.
+    let address = source.client_address(1).to_string();
+    let made = told(&["backup", &address, "-o", text(&to), "--json"]);
+    assert_eq!(zxid(&made["zxid"]), shown);
+    assert_eq!(made["copied_files"], 0, "{made}");
+}
+
+#[test]
+fn a_history_that_was_replaced_begins_another_line() {
+    let mut source = Plan::new("backup-lines", 1).kind(Kind::Vivarium).start();
+    let mut client = source.client(1);
+    client.create("/old", b"", flag::PERSISTENT).expect("answered");
+    let to = source.dir().join("archive");
+    let old = backup(&source, 1, &to);
+    client.close().expect("answered");
+    source.kill(1);
+    fs::remove_dir_all(source.version_dir(1)).expect("removed");
+    source.start(1);
+    let mut client = source.client(1);
+    for number in 0..5 {
+        let made = client.create(&format!("/new{number}"), b"", flag::PERSISTENT);
+        made.expect("answered");
+    }
+    let new = backup(&source, 1, &to);
+    assert_eq!(new["line"], 1, "{new}");
+    let back = |name: &str, at: &str| {
+        let dir = source.dir().join(name);
+        restore(&to, &dir, &["--at", at]);
+        fsck(&dir)
+    };
+    let digest = |value: &Value| format!("digest        {}\n", value["digest"].as_str().expect("text"));
+    assert!(back("new", new["zxid"].as_str().expect("text")).contains(&digest(&new)));
+    // The same zxid in the old history is not mixed up with it: its folder is whole by itself.
+    let manifest = fs::read(to.join("backup.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    assert_eq!(manifest["lines"][1]["folder"], "line-2");
+    assert!(fsck(&to).contains(&digest(&old)));
+}
+
+fn exists(client: &mut Client, path: &str) -> bool {
+    client.exists(path, false).expect("answered").is_some()
+}
+
+#[test]
+fn zookeeper_starts_from_a_backup_and_its_own_is_taken() {
+    let Some(java) = peers::newest_zookeeper("zookeeper_starts_from_a_backup") else {
+        return;
+    };
+    let java = Kind::ZooKeeper(java);
+    for (from, into) in [(Kind::Vivarium, java), (java, Kind::Vivarium), (java, java)] {
+        let source = Plan::new("backup-java", 1).kind(from).line("snapCount=40").start();
+        let mut client = source.client(1);
+        for number in 0..100 {
+            let path = format!("/n{number:03}");
+            client.create(&path, b"x", flag::PERSISTENT).expect("answered");
+        }
+        let middle = client.last_zxid();
+        client.create("/after", b"", flag::PERSISTENT).expect("answered");
+        let to = source.dir().join("archive");
+        let made = backup(&source, 1, &to);
+        assert_eq!(zxid(&made["zxid"]), middle + 1);
+        let at = format!("{middle:#x}");
+        let (_server, mut back) = started("backup-java-back", into, |dir| {
+            let found = restore(&to, dir, &["--at", &at]);
+            assert_eq!(found["digest_check"], "as logged");
+        });
+        assert!(exists(&mut back, "/n099") && !exists(&mut back, "/after"));
+        back.create("/goes-on", b"", flag::PERSISTENT).expect("answered");
+        assert_eq!(back.last_zxid(), middle + 2, "a session and a create later");
+    }
+}
+
+/// What the documented procedure promises: all voters restored, at a moment before the end.
+fn restored_ensemble(kind: Kind, only_first: bool) {
+    let source = Plan::new("restore-three", 3).kind(kind).start();
+    let leader = source.wait_leader();
+    let mut client = source.client(leader);
+    for number in 0..50 {
+        let made = client.create(&format!("/n{number}"), b"", flag::PERSISTENT);
+        made.expect("answered");
+    }
+    let middle = client.last_zxid();
+    client.create("/after", b"", flag::PERSISTENT).expect("answered");
+    let to = source.dir().join("archive");
+    backup(&source, leader, &to);
+    let at = format!("{middle:#x}");
+    let mut target = Plan::new("restored-three", 3).kind(kind).prepare();
+    let restored: &[i64] = if only_first { &[1] } else { &[1, 2, 3] };
+    for &id in restored {
+        restore(&to, &target.data_dir(id), &["--at", &at]);
+    }
+    if only_first {
+        target.spawn(1);
+        target.spawn(2);
+        target.wait_serving(&[1, 2]);
+    }
+    target.start_all();
+    for id in target.ids() {
+        let mut client = target.client(id);
+        client.sync("/").expect("answered");
+        assert!(exists(&mut client, "/n49") && !exists(&mut client, "/after"), "server {id}");
+        let path = format!("/by-{id}");
+        client.create(&path, b"", flag::PERSISTENT).expect("answered");
+        assert!(client.last_zxid() >> 32 > middle >> 32, "an epoch beyond the old one");
+        let again = client.create(&path, b"", flag::PERSISTENT);
+        let refused = matches!(
+            again,
+            Err(vivarium_tests::client::Failure::Refused(code::NODE_EXISTS))
+        );
+        assert!(refused, "{again:?}");
+    }
+}
+
+#[test]
+fn an_ensemble_starts_when_all_are_restored() {
+    restored_ensemble(Kind::Vivarium, false);
+}
+
+#[test]
+fn an_ensemble_starts_from_one_restored_voter_that_leads() {
+    restored_ensemble(Kind::Vivarium, true);
+}
+
+#[test]
+fn an_ensemble_of_zookeeper_starts_when_all_are_restored() {
+    let Some(java) = peers::newest_zookeeper("an_ensemble_of_zookeeper_starts") else {
+        return;
+    };
+    restored_ensemble(Kind::ZooKeeper(java), false);
+}
