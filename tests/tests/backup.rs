@@ -52,7 +52,15 @@ fn zxid(value: &Value) -> i64 {
 fn backup(ensemble: &Ensemble, id: i64, to: &Path) -> Value {
     let server = ensemble.client_address(id).to_string();
     let dir = ensemble.data_dir(id);
-    told(&["backup", text(&dir), "--server", &server, "-o", text(to), "--json"])
+    told(&[
+        "backup",
+        text(&dir),
+        "--server",
+        &server,
+        "-o",
+        text(to),
+        "--json",
+    ])
 }
 
 fn restore(from: &Path, to: &Path, more: &[&str]) -> Value {
@@ -162,7 +170,10 @@ fn a_second_backup_copies_only_what_is_new_and_purged_history_stays() {
     client.close().expect("answered");
     source.terminate(1);
     let oldest = transactions(&source.data_dir(1))[0]["zxid"].clone();
-    assert!(zxid(&oldest) > one, "the purge has removed what is restored here");
+    assert!(
+        zxid(&oldest) > one,
+        "the purge has removed what is restored here"
+    );
     let back = source.dir().join("back");
     restore(&to, &back, &["--at", first["zxid"].as_str().expect("text")]);
     let digest = first["digest"].as_str().expect("text");
@@ -180,7 +191,9 @@ fn every_moment_of_a_backup_comes_back_with_the_digest_of_the_log() {
     let mut client = source.client(1);
     for number in 0..120 {
         let path = format!("/n{number:03}");
-        client.create(&path, b"first", flag::PERSISTENT).expect("answered");
+        client
+            .create(&path, b"first", flag::PERSISTENT)
+            .expect("answered");
         client.set(&path, b"second", -1).expect("answered");
         if number % 2 == 0 {
             client.delete(&path, -1).expect("answered");
@@ -193,10 +206,21 @@ fn every_moment_of_a_backup_comes_back_with_the_digest_of_the_log() {
     client.close().expect("answered");
     source.terminate(1);
     let all = transactions(&to);
-    let oldest = snapshots(&to.join("version-2")).first().cloned().expect("a snapshot");
-    let oldest = oldest.extension().expect("a zxid").to_str().expect("text").to_owned();
+    let oldest = snapshots(&to.join("version-2"))
+        .first()
+        .cloned()
+        .expect("a snapshot");
+    let oldest = oldest
+        .extension()
+        .expect("a zxid")
+        .to_str()
+        .expect("text")
+        .to_owned();
     let oldest = i64::from_str_radix(&oldest, 16).expect("a zxid");
-    let usable: Vec<&Value> = all.iter().filter(|txn| zxid(&txn["zxid"]) > oldest).collect();
+    let usable: Vec<&Value> = all
+        .iter()
+        .filter(|txn| zxid(&txn["zxid"]) > oldest)
+        .collect();
     assert!(usable.len() > 60, "{} of {}", usable.len(), all.len());
     for (number, txn) in usable.iter().enumerate().step_by(13) {
         let back = source.dir().join(format!("back-{number}"));
@@ -207,10 +231,16 @@ fn every_moment_of_a_backup_comes_back_with_the_digest_of_the_log() {
         let last = zxid(&all.last().expect("many")["zxid"]);
         assert_eq!(by_zxid["left_out"], last - zxid(&txn["zxid"]));
         let digest = txn["digest"].as_str().expect("text");
-        assert!(fsck(&back).contains(&format!("digest        {digest}\n")), "{wanted}");
+        assert!(
+            fsck(&back).contains(&format!("digest        {digest}\n")),
+            "{wanted}"
+        );
         // By time: the last transaction that is not later.
         let time = txn["time"].as_str().expect("text");
-        let expected = all.iter().take_while(|txn| txn["time"].as_str() <= Some(time)).last();
+        let expected = all
+            .iter()
+            .take_while(|txn| txn["time"].as_str() <= Some(time))
+            .last();
         let dry = source.dir().join("dry");
         let by_time = restore(&to, &dry, &["--at", time, "--dry-run"]);
         assert_eq!(by_time["zxid"], expected.expect("one")["zxid"], "{time}");
@@ -222,12 +252,17 @@ fn every_moment_of_a_backup_comes_back_with_the_digest_of_the_log() {
 fn what_can_not_be_restored_is_refused_with_the_cure() {
     let mut source = Plan::new("restore-refused", 1).kind(Kind::Vivarium).start();
     let mut client = source.client(1);
-    client.create("/a", b"", flag::PERSISTENT).expect("answered");
+    client
+        .create("/a", b"", flag::PERSISTENT)
+        .expect("answered");
     let to = source.dir().join("archive");
     let made = backup(&source, 1, &to);
     let live = source.data_dir(1);
     let said = complaint(&["restore", text(&to), text(&live)]);
-    assert!(said.contains("is not empty") && said.contains("move version-2 away"), "{said}");
+    assert!(
+        said.contains("is not empty") && said.contains("move version-2 away"),
+        "{said}"
+    );
     // Emptied under a server that still runs: its lock is in the way.
     let moved = source.dir().join("moved");
     fs::rename(live.join("version-2"), &moved).expect("moved");
@@ -238,7 +273,10 @@ fn what_can_not_be_restored_is_refused_with_the_cure() {
     let back = source.dir().join("back");
     let beyond = format!("{:#x}", zxid(&made["zxid"]) + 1);
     let said = complaint(&["restore", text(&to), text(&back), "--at", &beyond]);
-    assert!(said.contains(&format!("ends at {}", made["zxid"].as_str().expect("text"))), "{said}");
+    assert!(
+        said.contains(&format!("ends at {}", made["zxid"].as_str().expect("text"))),
+        "{said}"
+    );
     let log = logs(&to.join("version-2")).pop().expect("a log");
     flip(&log, 40);
     let said = complaint(&["restore", text(&to), text(&back)]);
@@ -252,7 +290,10 @@ fn what_can_not_be_restored_is_refused_with_the_cure() {
 fn logs_in_a_directory_of_their_own_are_not_forgotten() {
     let dir = program::scratch("backup-logs");
     let line = format!("dataLogDir={}", dir.display());
-    let source = Plan::new("backup-two", 1).kind(Kind::Vivarium).line(&line).line("snapCount=10");
+    let source = Plan::new("backup-two", 1)
+        .kind(Kind::Vivarium)
+        .line(&line)
+        .line("snapCount=10");
     let source = source.start();
     let mut client = source.client(1);
     for number in 0..30 {
@@ -277,7 +318,9 @@ fn logs_in_a_directory_of_their_own_are_not_forgotten() {
 fn a_history_that_was_replaced_begins_another_line() {
     let mut source = Plan::new("backup-lines", 1).kind(Kind::Vivarium).start();
     let mut client = source.client(1);
-    client.create("/old", b"", flag::PERSISTENT).expect("answered");
+    client
+        .create("/old", b"", flag::PERSISTENT)
+        .expect("answered");
     let to = source.dir().join("archive");
     let old = backup(&source, 1, &to);
     client.close().expect("answered");
@@ -296,7 +339,12 @@ fn a_history_that_was_replaced_begins_another_line() {
         restore(&to, &dir, &["--at", at]);
         fsck(&dir)
     };
-    let digest = |value: &Value| format!("digest        {}\n", value["digest"].as_str().expect("text"));
+    let digest = |value: &Value| {
+        format!(
+            "digest        {}\n",
+            value["digest"].as_str().expect("text")
+        )
+    };
     assert!(back("new", new["zxid"].as_str().expect("text")).contains(&digest(&new)));
     // The same zxid in the old history is not mixed up with it: its folder is whole by itself.
     let manifest = fs::read(to.join("backup.json")).expect("a manifest");
@@ -316,14 +364,21 @@ fn zookeeper_starts_from_a_backup_and_its_own_is_taken() {
     };
     let java = Kind::ZooKeeper(java);
     for (from, into) in [(Kind::Vivarium, java), (java, Kind::Vivarium), (java, java)] {
-        let source = Plan::new("backup-java", 1).kind(from).line("snapCount=40").start();
+        let source = Plan::new("backup-java", 1)
+            .kind(from)
+            .line("snapCount=40")
+            .start();
         let mut client = source.client(1);
         for number in 0..100 {
             let path = format!("/n{number:03}");
-            client.create(&path, b"x", flag::PERSISTENT).expect("answered");
+            client
+                .create(&path, b"x", flag::PERSISTENT)
+                .expect("answered");
         }
         let middle = client.last_zxid();
-        client.create("/after", b"", flag::PERSISTENT).expect("answered");
+        client
+            .create("/after", b"", flag::PERSISTENT)
+            .expect("answered");
         let to = source.dir().join("archive");
         let made = backup(&source, 1, &to);
         assert_eq!(zxid(&made["zxid"]), middle + 1);
@@ -333,7 +388,8 @@ fn zookeeper_starts_from_a_backup_and_its_own_is_taken() {
             assert_eq!(found["digest_check"], "as logged");
         });
         assert!(exists(&mut back, "/n099") && !exists(&mut back, "/after"));
-        back.create("/goes-on", b"", flag::PERSISTENT).expect("answered");
+        back.create("/goes-on", b"", flag::PERSISTENT)
+            .expect("answered");
         assert_eq!(back.last_zxid(), middle + 2, "a session and a create later");
     }
 }
@@ -348,7 +404,9 @@ fn restored_ensemble(kind: Kind, only_first: bool) {
         made.expect("answered");
     }
     let middle = client.last_zxid();
-    client.create("/after", b"", flag::PERSISTENT).expect("answered");
+    client
+        .create("/after", b"", flag::PERSISTENT)
+        .expect("answered");
     let to = source.dir().join("archive");
     backup(&source, leader, &to);
     let at = format!("{middle:#x}");
@@ -366,10 +424,18 @@ fn restored_ensemble(kind: Kind, only_first: bool) {
     for id in target.ids() {
         let mut client = target.client(id);
         client.sync("/").expect("answered");
-        assert!(exists(&mut client, "/n49") && !exists(&mut client, "/after"), "server {id}");
+        assert!(
+            exists(&mut client, "/n49") && !exists(&mut client, "/after"),
+            "server {id}"
+        );
         let path = format!("/by-{id}");
-        client.create(&path, b"", flag::PERSISTENT).expect("answered");
-        assert!(client.last_zxid() >> 32 > middle >> 32, "an epoch beyond the old one");
+        client
+            .create(&path, b"", flag::PERSISTENT)
+            .expect("answered");
+        assert!(
+            client.last_zxid() >> 32 > middle >> 32,
+            "an epoch beyond the old one"
+        );
         let again = client.create(&path, b"", flag::PERSISTENT);
         let refused = matches!(
             again,

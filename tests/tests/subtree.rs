@@ -77,7 +77,8 @@ fn counts(summary: &Value) -> [u64; 4] {
 
 fn alone(name: &str, kind: Kind) -> Ensemble {
     let plan = Plan::new(name, 1).kind(kind);
-    plan.property("zookeeper.extendedTypesEnabled", "true").start()
+    plan.property("zookeeper.extendedTypesEnabled", "true")
+        .start()
 }
 
 /// Text, bytes, no data, an access list, sequence names, an ephemeral, many children.
@@ -90,8 +91,17 @@ fn populate(ensemble: &Ensemble) -> Probe {
     let bytes = ask::create_as(op::CREATE, "/app/bytes", Some(b"\xff\x00\x80"), open, 0);
     probe.ok(&bytes);
     let words = "quote \" line\n and \u{e9}";
-    probe.ok(&ask::create_as(op::CREATE, "/app/text", Some(words.as_bytes()), open, 0));
-    let list = [(perm::ALL, "digest", OWNER), (perm::READ, "world", "anyone")];
+    probe.ok(&ask::create_as(
+        op::CREATE,
+        "/app/text",
+        Some(words.as_bytes()),
+        open,
+        0,
+    ));
+    let list = [
+        (perm::ALL, "digest", OWNER),
+        (perm::READ, "world", "anyone"),
+    ];
     probe.ok(&ask::create_acl("/app/owned", &list));
     probe.ok(&ask::create("/app/lease", flag::EPHEMERAL));
     probe.ok(&ask::create("/app/many", 0));
@@ -109,17 +119,29 @@ fn round_trip(from: Kind, to: Kind) {
     let file = source.dir().join("app.json");
     let (here, there) = (address(&source), address(&target));
     let said = complaint(&["export", &here, "--path", "/app"]);
-    assert!(said.contains("/app/owned") && said.contains("--auth"), "{said}");
+    assert!(
+        said.contains("/app/owned") && said.contains("--auth"),
+        "{said}"
+    );
     let auth = ["--auth", OWNER_AUTH];
     let mut arguments = vec!["export", &here, "--path", "/app", "-o", text(&file)];
     arguments.extend(auth);
     let line = printed(&arguments);
-    assert!(line.contains(" znodes=307 ephemerals_left_out=1 "), "{line}");
+    assert!(
+        line.contains(" znodes=307 ephemerals_left_out=1 "),
+        "{line}"
+    );
     assert!(line.contains(" consistent=true"), "{line}");
     let dry = imported(&file, &there, &["--dry-run"]);
-    assert_eq!((counts(&dry), &dry["dry_run"]), ([307, 0, 0, 0], &Value::Bool(true)));
+    assert_eq!(
+        (counts(&dry), &dry["dry_run"]),
+        ([307, 0, 0, 0], &Value::Bool(true))
+    );
     let said = complaint(&["export", &there, "--path", "/app"]);
-    assert!(said.contains("can not read /app"), "nothing was written: {said}");
+    assert!(
+        said.contains("can not read /app"),
+        "nothing was written: {said}"
+    );
     assert_eq!(counts(&imported(&file, &there, &auth)), [307, 0, 0, 0]);
     assert_eq!(counts(&imported(&file, &there, &auth)), [0, 0, 307, 0]);
     let znodes = |server: &str| exported(server, "/app", &auth)["znodes"].clone();
@@ -131,7 +153,10 @@ fn round_trip(from: Kind, to: Kind) {
     let more = ["--path", "/copy/app", "--max-bytes", "2000"];
     assert_eq!(counts(&imported(&file, &there, &more)), [307, 0, 0, 0]);
     let moved = exported(&there, "/copy/app", &auth)["znodes"].to_string();
-    assert_eq!(moved.replace("/copy/app", "/app"), znodes(&here).to_string());
+    assert_eq!(
+        moved.replace("/copy/app", "/app"),
+        znodes(&here).to_string()
+    );
     drop(probe);
 }
 
@@ -160,12 +185,21 @@ fn containers_and_times_to_live_are_kept_from_files() {
     // From the directory of a server at work.
     let dir = source.data_dir(1);
     let found = exported(text(&dir), "/app", &["--ephemerals"]);
-    assert_eq!((&found["kinds_known"], &found["consistent"]), (&true.into(), &true.into()));
+    assert_eq!(
+        (&found["kinds_known"], &found["consistent"]),
+        (&true.into(), &true.into())
+    );
     let kinds: Vec<_> = found["znodes"]
         .as_array()
         .expect("a list")
         .iter()
-        .map(|znode| (znode["path"].clone(), znode["kind"].clone(), znode["ttl_ms"].clone()))
+        .map(|znode| {
+            (
+                znode["path"].clone(),
+                znode["kind"].clone(),
+                znode["ttl_ms"].clone(),
+            )
+        })
         .collect();
     let expected: [(Value, Value, Value); 4] = [
         ("/app".into(), Value::Null, Value::Null),
@@ -175,9 +209,20 @@ fn containers_and_times_to_live_are_kept_from_files() {
     ];
     assert_eq!(kinds, expected);
     let file = source.dir().join("app.json");
-    printed(&["export", text(&dir), "--path", "/app", "--ephemerals", "-o", text(&file)]);
+    printed(&[
+        "export",
+        text(&dir),
+        "--path",
+        "/app",
+        "--ephemerals",
+        "-o",
+        text(&file),
+    ]);
     let target = alone("import-kinds", Kind::Vivarium);
-    assert_eq!(counts(&imported(&file, &address(&target), &[])), [3, 0, 0, 1]);
+    assert_eq!(
+        counts(&imported(&file, &address(&target), &[])),
+        [3, 0, 0, 1]
+    );
     let back = exported(text(&target.data_dir(1)), "/app", &[]);
     let without = exported(text(&dir), "/app", &[]);
     assert_eq!(without["ephemerals_left_out"], 1);
@@ -185,8 +230,14 @@ fn containers_and_times_to_live_are_kept_from_files() {
     // A server without TTL nodes says so, and nothing is half done.
     let old = Plan::new("import-old", 1).kind(Kind::Vivarium).start();
     let said = complaint(&["import", text(&file), &address(&old)]);
-    assert!(said.contains("/app/ttl") && said.contains("extendedTypesEnabled"), "{said}");
-    assert_eq!(counts(&imported(&file, &address(&target), &["--ephemerals"])), [1, 0, 3, 0]);
+    assert!(
+        said.contains("/app/ttl") && said.contains("extendedTypesEnabled"),
+        "{said}"
+    );
+    assert_eq!(
+        counts(&imported(&file, &address(&target), &["--ephemerals"])),
+        [1, 0, 3, 0]
+    );
 }
 
 #[test]
@@ -201,7 +252,10 @@ fn what_is_there_and_different_is_the_operators_decision() {
         }
         if owner {
             probe.ok(&ask::set_data("/app/data", b"theirs", -1));
-            let list = [(perm::ALL, "world", "anyone"), (perm::READ, "ip", "127.0.0.1")];
+            let list = [
+                (perm::ALL, "world", "anyone"),
+                (perm::READ, "ip", "127.0.0.1"),
+            ];
             probe.ok(&ask::set_acl("/app/list", &list, -1));
         } else {
             probe.ok(&ask::create("/app/new", 0));
@@ -209,16 +263,29 @@ fn what_is_there_and_different_is_the_operators_decision() {
     }
     let file = source.dir().join("app.json");
     let there = address(&target);
-    printed(&["export", &address(&source), "--path", "/app", "-o", text(&file)]);
+    printed(&[
+        "export",
+        &address(&source),
+        "--path",
+        "/app",
+        "-o",
+        text(&file),
+    ]);
     let before = exported(&there, "/app", &[]);
     let said = complaint(&["import", text(&file), &there]);
-    assert!(said.contains("/app/data, /app/list: there with other data"), "{said}");
+    assert!(
+        said.contains("/app/data, /app/list: there with other data"),
+        "{said}"
+    );
     assert!(said.contains("nothing was written"), "{said}");
     assert_eq!(exported(&there, "/app", &[])["znodes"], before["znodes"]);
     let skipped = imported(&file, &there, &["--on-conflict", "skip"]);
     assert_eq!(counts(&skipped), [1, 0, 2, 2]);
     let lines = printed(&["import", text(&file), &there, "--on-conflict", "overwrite"]);
-    assert!(lines.contains("what=changed path=\"/app/data\"\n"), "{lines}");
+    assert!(
+        lines.contains("what=changed path=\"/app/data\"\n"),
+        "{lines}"
+    );
     let last = "what=summary created=0 changed=2 unchanged=3 skipped=0 dry_run=false\n";
     assert!(lines.ends_with(last), "{lines}");
     let ours = exported(&address(&source), "/app", &[]);
@@ -238,7 +305,9 @@ fn disturb(server: std::net::SocketAddr, number: u32, stop: &AtomicBool) {
         }
         let path = format!("/busy/w{number}-{}", turn % 400);
         let done = match client.exists(&path, false).expect("answered") {
-            None => client.create(&path, &turn.to_be_bytes(), plain::PERSISTENT).map(drop),
+            None => client
+                .create(&path, &turn.to_be_bytes(), plain::PERSISTENT)
+                .map(drop),
             Some(_) if turn % 3 == 0 => client.delete(&path, -1).map(drop),
             Some(_) => client.set(&path, &turn.to_be_bytes(), -1).map(drop),
         };
@@ -249,7 +318,9 @@ fn disturb(server: std::net::SocketAddr, number: u32, stop: &AtomicBool) {
 fn consistent_under_load(kind: Kind) {
     let source = Plan::new("export-load", 1).kind(kind).start();
     let mut client = source.client(1);
-    client.create("/busy", b"", plain::PERSISTENT).expect("answered");
+    client
+        .create("/busy", b"", plain::PERSISTENT)
+        .expect("answered");
     let stop = Arc::new(AtomicBool::new(false));
     let server = source.client_address(1);
     let threads: Vec<_> = (0..3)
@@ -258,12 +329,17 @@ fn consistent_under_load(kind: Kind) {
             std::thread::spawn(move || disturb(server, number, &stop))
         })
         .collect();
-    let exports: Vec<Value> = (0..8).map(|_| exported(&address(&source), "/busy", &[])).collect();
+    let exports: Vec<Value> = (0..8)
+        .map(|_| exported(&address(&source), "/busy", &[]))
+        .collect();
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join().expect("it writes");
     }
-    let moved = exports.iter().filter(|found| found["zxid_from"] != found["zxid_to"]).count();
+    let moved = exports
+        .iter()
+        .filter(|found| found["zxid_from"] != found["zxid_to"])
+        .count();
     assert!(moved > 0, "nobody wrote while it was read");
     let to = source.dir().join("archive");
     printed(&["backup", text(&source.data_dir(1)), "-o", text(&to)]);

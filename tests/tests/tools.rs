@@ -265,7 +265,9 @@ fn complaint_of_use(arguments: &[&str]) -> String {
 fn objects(arguments: &[&str]) -> Vec<serde_json::Value> {
     let output = String::from_utf8(run(arguments).stdout).expect("text");
     let lines = output.lines();
-    lines.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }
 
 #[test]
@@ -273,18 +275,33 @@ fn verdicts_are_told_as_json_too() {
     let ensemble = written("tools-json");
     let dir = ensemble.data_dir(1);
     let fsck = objects(&["fsck", "--json", text(&dir)]);
-    assert_eq!((&fsck[0]["starts"], &fsck[0]["acceptedEpoch"]), (&true.into(), &0.into()));
+    assert_eq!(
+        (&fsck[0]["starts"], &fsck[0]["acceptedEpoch"]),
+        (&true.into(), &0.into())
+    );
     let log = objects(&["log", "verify", "--json", text(&dir)]);
-    let transactions: u64 = log.iter().map(|log| log["transactions"].as_u64().expect("count")).sum();
-    assert_eq!(transactions as usize, objects(&["log", "dump", "--json", text(&dir)]).len());
+    let transactions: u64 = log
+        .iter()
+        .map(|log| log["transactions"].as_u64().expect("count"))
+        .sum();
+    assert_eq!(
+        transactions as usize,
+        objects(&["log", "dump", "--json", text(&dir)]).len()
+    );
     let snapshot = objects(&["snapshot", "verify", "--json", text(&dir)]);
     assert_eq!(snapshot.len(), snapshots(&ensemble.version_dir(1)).len());
     flip(&logs(&ensemble.version_dir(1))[0], 100);
     flip(&snapshots(&ensemble.version_dir(1))[0], 100);
     let log = objects(&["log", "verify", "--json", text(&dir)]);
-    assert!(log[0]["problem"].as_str().expect("text").contains("offset"), "{log:?}");
+    assert!(
+        log[0]["problem"].as_str().expect("text").contains("offset"),
+        "{log:?}"
+    );
     let snapshot = objects(&["snapshot", "verify", "--json", text(&dir)]);
-    assert!(snapshot.iter().any(|one| one["problem"].is_string()), "{snapshot:?}");
+    assert!(
+        snapshot.iter().any(|one| one["problem"].is_string()),
+        "{snapshot:?}"
+    );
     for path in snapshots(&ensemble.version_dir(1)) {
         fs::remove_file(path).expect("removed");
     }

@@ -273,7 +273,10 @@ pub(crate) fn is_quiet<F: Files>(
 }
 
 /// The newest mark of the file, if it has any.
-pub(crate) fn synced_by_marks<F: Files>(files: &F, file: &LogFile) -> Result<Option<u64>, StorageError> {
+pub(crate) fn synced_by_marks<F: Files>(
+    files: &F,
+    file: &LogFile,
+) -> Result<Option<u64>, StorageError> {
     if file.len < HEADER_BYTES + MARKS_BYTES {
         return Ok(None);
     }

@@ -36,7 +36,10 @@ pub fn write_state<F: Files>(
     };
     let found = inventory(files)?;
     let others = found.snapshots.iter().map(|(_, name)| name);
-    if let Some(name) = others.chain(found.logs.iter().map(|file| &file.name)).next() {
+    if let Some(name) = others
+        .chain(found.logs.iter().map(|file| &file.name))
+        .next()
+    {
         return refuse(format!("{name} is there already"));
     }
     let reached = database.applied().epoch();
@@ -82,11 +85,17 @@ mod tests {
         let found = check_up(&files, None).expect("usable");
         assert_eq!(found.database.applied(), zxid);
         assert_eq!(found.database.digest(), database(zxid).digest());
-        assert_eq!((found.accepted, found.current), (Some(Epoch(5)), Some(Epoch(3))));
+        assert_eq!(
+            (found.accepted, found.current),
+            (Some(Epoch(5)), Some(Epoch(3)))
+        );
         assert_eq!((found.replayed, found.notes.len()), (0, 0));
         let again = write_state(&mut files, &mut database(zxid), Epoch(5), Epoch(3));
         let said = again.expect_err("no longer empty").to_string();
-        assert!(said.contains("snapshot.300000007 is there already"), "{said}");
+        assert!(
+            said.contains("snapshot.300000007 is there already"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -94,8 +103,7 @@ mod tests {
         for (accepted, current) in [(2, 3), (9, 2)] {
             let mut files = MemFiles::default();
             let mut database = database(Zxid::new(Epoch(3), 7));
-            let refused =
-                write_state(&mut files, &mut database, Epoch(accepted), Epoch(current));
+            let refused = write_state(&mut files, &mut database, Epoch(accepted), Epoch(current));
             assert!(refused.is_err(), "{accepted} {current}");
             assert_eq!(files.list(Dir::Snapshots).expect("memory"), [""; 0]);
         }

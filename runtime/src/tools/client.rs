@@ -71,9 +71,8 @@ impl Answer {
 
     /// What is in it. Also of a multi that failed, whose parts tell why.
     pub(super) fn reply(&self) -> Result<Reply<'_>, ToolError> {
-        Reply::decode(self.op, &self.body).map_err(|e| {
-            ToolError::Failed(format!("an answer of the server can not be read: {e}"))
-        })
+        Reply::decode(self.op, &self.body)
+            .map_err(|e| ToolError::Failed(format!("an answer of the server can not be read: {e}")))
     }
 
     pub(super) fn has_body(&self) -> bool {
@@ -84,9 +83,7 @@ impl Answer {
 impl Client {
     /// Opens a session and proves every identity.
     pub(super) fn connect(server: &str, identities: &[Auth]) -> Result<Self, ToolError> {
-        let failed = |e: io::Error| {
-            ToolError::Failed(format!("can not connect to {server}: {e}"))
-        };
+        let failed = |e: io::Error| ToolError::Failed(format!("can not connect to {server}: {e}"));
         let mut client = Self::open(server).map_err(failed)?;
         for auth in identities {
             let request = Request::Auth {
@@ -241,20 +238,56 @@ impl Drop for Client {
 /// What went wrong with a path, and what to do about it.
 pub(super) fn refusal(path: &str, doing: &str, code: i32) -> ToolError {
     let known = [
-        (ErrorCode::NoAuth, "it is not permitted; name who may with --auth digest:user:password, or the \
-          super user"),
-        (ErrorCode::NoNode, "it, or its parent, does not exist; create the parent first"),
-        (ErrorCode::NodeExists, "somebody has created it meanwhile; run this again"),
-        (ErrorCode::BadVersion, "somebody has changed it meanwhile; run this again"),
-        (ErrorCode::NoChildrenForEphemerals, "its parent is ephemeral there; delete that first"),
-        (ErrorCode::InvalidAcl, "the server does not accept its access list"),
-        (ErrorCode::Unimplemented, "the server does not know how; TTL nodes need \
-          extendedTypesEnabled=true in its zoo.cfg"),
-        (ErrorCode::QuotaExceeded, "a quota or the memory limit of the server does not allow it"),
-        (ErrorCode::MarshallingError, "it is larger than the server's jute.maxbuffer"),
-        (ErrorCode::BadArguments, "the server does not accept this path"),
-        (ErrorCode::NotReadOnly, "the server is in read-only mode: it has no quorum"),
-        (ErrorCode::ThrottledOp, "the server is overloaded; run this again later"),
+        (
+            ErrorCode::NoAuth,
+            "it is not permitted; name who may with --auth digest:user:password, or the \
+          super user",
+        ),
+        (
+            ErrorCode::NoNode,
+            "it, or its parent, does not exist; create the parent first",
+        ),
+        (
+            ErrorCode::NodeExists,
+            "somebody has created it meanwhile; run this again",
+        ),
+        (
+            ErrorCode::BadVersion,
+            "somebody has changed it meanwhile; run this again",
+        ),
+        (
+            ErrorCode::NoChildrenForEphemerals,
+            "its parent is ephemeral there; delete that first",
+        ),
+        (
+            ErrorCode::InvalidAcl,
+            "the server does not accept its access list",
+        ),
+        (
+            ErrorCode::Unimplemented,
+            "the server does not know how; TTL nodes need \
+          extendedTypesEnabled=true in its zoo.cfg",
+        ),
+        (
+            ErrorCode::QuotaExceeded,
+            "a quota or the memory limit of the server does not allow it",
+        ),
+        (
+            ErrorCode::MarshallingError,
+            "it is larger than the server's jute.maxbuffer",
+        ),
+        (
+            ErrorCode::BadArguments,
+            "the server does not accept this path",
+        ),
+        (
+            ErrorCode::NotReadOnly,
+            "the server is in read-only mode: it has no quorum",
+        ),
+        (
+            ErrorCode::ThrottledOp,
+            "the server is overloaded; run this again later",
+        ),
     ];
     let cure = known.iter().find(|(known, _)| known.code() == code);
     let cure = cure.map_or_else(|| format!("error {code}"), |(_, cure)| (*cure).to_owned());
@@ -268,7 +301,10 @@ mod tests {
     #[test]
     fn credentials_keep_their_colons() {
         let auth = parse_auth("digest:user:pass:word").expect("sound");
-        assert_eq!((&*auth.scheme, &*auth.credentials), ("digest", "user:pass:word"));
+        assert_eq!(
+            (&*auth.scheme, &*auth.credentials),
+            ("digest", "user:pass:word")
+        );
         assert!(parse_auth("digest").is_err() && parse_auth(":x").is_err());
     }
 }

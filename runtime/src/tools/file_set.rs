@@ -46,15 +46,19 @@ impl FileSet {
     pub(super) fn of(files: &ReadOnlyFiles) -> Result<Self, ToolError> {
         let mut entries = Vec::new();
         for (dir, place) in [(Dir::Snapshots, &files.snapshots), (Dir::Logs, &files.logs)] {
-            let failed = |e: io::Error| {
-                ToolError::Failed(format!("can not list {}: {e}", place.display()))
-            };
+            let failed =
+                |e: io::Error| ToolError::Failed(format!("can not list {}: {e}", place.display()));
             for name in files.list(dir).map_err(failed)? {
                 let path = place.join(&name);
                 match path.metadata() {
                     Ok(found) if found.is_file() => {
                         let len = found.len();
-                        entries.push(Entry { dir, name, path, len });
+                        entries.push(Entry {
+                            dir,
+                            name,
+                            path,
+                            len,
+                        });
                     }
                     Ok(_) => {}
                     // The purge of a server was faster.

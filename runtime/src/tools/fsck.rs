@@ -65,7 +65,9 @@ impl Fsck {
             return Ok(());
         }
         for (name, value) in &fields {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             let text = match (*name, value) {
                 ("snapshot", Value::Null) => "none: an empty directory".to_owned(),
                 (_, Value::Null) => "no file".to_owned(),

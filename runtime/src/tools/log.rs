@@ -196,7 +196,9 @@ fn verdict(report: &LogReport) -> Fields {
         LogEnd::Unborn => "unborn",
         LogEnd::NotReached => unreachable!("every record was wanted"),
     };
-    let last = report.last.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string());
+    let last = report
+        .last
+        .map_or_else(|| "none".to_owned(), |zxid| zxid.to_string());
     vec![
         ("transactions", json!(report.transactions)),
         ("last", json!(last)),

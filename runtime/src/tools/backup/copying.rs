@@ -12,7 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sha1::{Digest, Sha1};
 use vivarium_core::wire::txn::TxnRecord;
-use vivarium_storage::inspect::{LogEnd, ReadOnlyFiles, is_finished, look, read_log, read_snapshot};
+use vivarium_storage::inspect::{
+    LogEnd, ReadOnlyFiles, is_finished, look, read_log, read_snapshot,
+};
 use vivarium_storage::{Dir, Files, StorageError};
 
 use super::super::ToolError;

@@ -237,7 +237,9 @@ fn text(value: &Value, name: &str) -> Result<String, String> {
 }
 
 fn number(value: &Value, name: &str) -> Result<u64, String> {
-    value[name].as_u64().ok_or_else(|| format!("{name} is no number"))
+    value[name]
+        .as_u64()
+        .ok_or_else(|| format!("{name} is no number"))
 }
 
 fn hex(value: &Value, name: &str) -> Result<u64, String> {
@@ -247,7 +249,9 @@ fn hex(value: &Value, name: &str) -> Result<u64, String> {
 }
 
 fn list<'v>(value: &'v Value, name: &str) -> Result<&'v Vec<Value>, String> {
-    value[name].as_array().ok_or_else(|| format!("{name} is no list"))
+    value[name]
+        .as_array()
+        .ok_or_else(|| format!("{name} is no list"))
 }
 
 #[cfg(test)]

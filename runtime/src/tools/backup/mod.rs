@@ -19,7 +19,8 @@ use serde_json::json;
 use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::wire::txn::TxnRecord;
 use vivarium_storage::inspect::{
-    Checkup, ReadOnlyFiles, check_up, log_names, log_zxid, look, read_epochs, snapshot_names, snapshot_zxid,
+    Checkup, ReadOnlyFiles, check_up, log_names, log_zxid, look, read_epochs, snapshot_names,
+    snapshot_zxid,
 };
 use vivarium_storage::{Dir, Files};
 
@@ -28,8 +29,8 @@ use super::file_set::{Entry, FileSet};
 use super::records::{Fields, line as text_line, object};
 use copying::{Trouble, copy, log_extent, trace};
 pub(super) use copying::{about, replace, sha1, sync_dir};
-pub(super) use manifest::{Manifest, NAME, dir_of};
 use manifest::{Line, Run};
+pub(super) use manifest::{Manifest, NAME, dir_of};
 use source::Source;
 pub(super) use source::directories;
 
@@ -78,8 +79,11 @@ struct Done {
 
 impl Backup {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), ToolError> {
-        let source =
-            Source::find(&self.source, self.log_dir.as_deref(), self.server.as_deref())?;
+        let source = Source::find(
+            &self.source,
+            self.log_dir.as_deref(),
+            self.server.as_deref(),
+        )?;
         let _lock = self.prepare()?;
         let mut archive = Archive {
             dir: &self.output,
@@ -184,7 +188,12 @@ pub(super) fn capture(files: &ReadOnlyFiles) -> Result<FileSet, ToolError> {
                 Dir::Logs => files.logs.join(name),
             };
             let name = name.to_owned();
-            entries.push(Entry { dir, name, path, len });
+            entries.push(Entry {
+                dir,
+                name,
+                path,
+                len,
+            });
         };
         for (_, name) in snapshot_names(files)? {
             let (bytes, _) = trace(files, Dir::Snapshots, &name)?;
@@ -206,7 +215,9 @@ pub(super) fn capture(files: &ReadOnlyFiles) -> Result<FileSet, ToolError> {
         }
     }
     let dir = files.snapshots.display();
-    Err(ToolError::Failed(format!("files of {dir} go away while they are looked at")))
+    Err(ToolError::Failed(format!(
+        "files of {dir} go away while they are looked at"
+    )))
 }
 
 struct Archive<'a> {
@@ -253,7 +264,10 @@ impl Archive<'_> {
         if let Some(record) = find_record(&stored, run.zxid)? {
             return Ok(find_record(&files, run.zxid)? == Some(record));
         }
-        let stored = line.files.iter().find(|file| snapshot_zxid(&file.name) == Some(run.zxid));
+        let stored = line
+            .files
+            .iter()
+            .find(|file| snapshot_zxid(&file.name) == Some(run.zxid));
         let Some(stored) = stored else {
             return Ok(false);
         };
@@ -355,7 +369,11 @@ impl Archive<'_> {
             )));
         }
         let [accepted, current] = read_epochs(&source.files())?;
-        let before = self.manifest.runs.last().map_or(Epoch(0), |run| run.accepted);
+        let before = self
+            .manifest
+            .runs
+            .last()
+            .map_or(Epoch(0), |run| run.accepted);
         let current = current.unwrap_or(Epoch(0)).max(zxid.epoch());
         let accepted = accepted.unwrap_or(Epoch(0)).max(current).max(before);
         Ok(Run {
@@ -377,8 +395,14 @@ impl Archive<'_> {
     fn commit(&mut self, run: Run) -> Result<(), ToolError> {
         let dir = self.manifest.lines[run.line as usize].path(self.dir);
         // For a server that is started on a copy of this directory.
-        replace(&dir.join("acceptedEpoch"), run.accepted.0.to_string().as_bytes())?;
-        replace(&dir.join("currentEpoch"), run.current.0.to_string().as_bytes())?;
+        replace(
+            &dir.join("acceptedEpoch"),
+            run.accepted.0.to_string().as_bytes(),
+        )?;
+        replace(
+            &dir.join("currentEpoch"),
+            run.current.0.to_string().as_bytes(),
+        )?;
         sync_dir(dir.parent().expect("version-2 lies in a directory"))?;
         self.manifest.runs.push(run);
         let mut text = serde_json::to_vec_pretty(&self.manifest.json())
@@ -390,7 +414,11 @@ impl Archive<'_> {
 
 /// About what a start reads of these files: the newest snapshot and the logs after it.
 pub(super) fn read_bytes(set: &FileSet) -> u64 {
-    let newest = set.entries().iter().filter_map(|e| snapshot_zxid(&e.name)).max();
+    let newest = set
+        .entries()
+        .iter()
+        .filter_map(|e| snapshot_zxid(&e.name))
+        .max();
     let counts = |name: &str| match (log_zxid(name), snapshot_zxid(name)) {
         (Some(first), _) => newest.is_none_or(|newest| first > newest),
         (_, Some(zxid)) => Some(zxid) == newest,

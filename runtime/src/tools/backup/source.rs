@@ -39,7 +39,10 @@ pub(in super::super) fn directories(
         return Ok((named.to_owned(), log_dir.unwrap_or(named).to_owned()));
     }
     if log_dir.is_some() {
-        return failed(format!("--log-dir and {} exclude each other", named.display()));
+        return failed(format!(
+            "--log-dir and {} exclude each other",
+            named.display()
+        ));
     }
     let loaded = config::load(named).map_err(|e| ToolError::Failed(e.to_string()))?;
     Ok((loaded.settings.data_dir, loaded.settings.log_dir))
@@ -68,7 +71,9 @@ impl Source {
             return Ok(source);
         }
         if !named.contains(':') || named.contains('/') {
-            return failed(format!("{named} is neither a directory, nor a zoo.cfg, nor HOST:PORT"));
+            return failed(format!(
+                "{named} is neither a directory, nor a zoo.cfg, nor HOST:PORT"
+            ));
         }
         let floor = zxid_of(named)?;
         let (data_dir, log_dir) = told_directories(named)?;
@@ -88,7 +93,9 @@ impl Source {
     /// and then the backup would lack what was written last.
     fn refuse_without_logs(&self) -> Result<(), ToolError> {
         let files = self.files();
-        let has_history = snapshot_names(&files)?.iter().any(|(zxid, _)| *zxid > Zxid::ZERO);
+        let has_history = snapshot_names(&files)?
+            .iter()
+            .any(|(zxid, _)| *zxid > Zxid::ZERO);
         if has_history && log_names(&files)?.is_empty() {
             return failed(format!(
                 "there are snapshots in {dir}, but no logs: if the server has a dataLogDir, name \
@@ -123,7 +130,9 @@ pub(in super::super) fn ask(server: &str, word: &str) -> Result<String, ToolErro
 }
 
 fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
-    text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim)
+    text.lines()
+        .find_map(|line| line.strip_prefix(key))
+        .map(str::trim)
 }
 
 /// The zxid that a server shows.
@@ -132,7 +141,9 @@ fn zxid_of(server: &str) -> Result<Zxid, ToolError> {
     let zxid = value(&text, "Zxid: 0x").and_then(|hex| i64::from_str_radix(hex, 16).ok());
     zxid.map(Zxid).ok_or_else(|| {
         let first = text.lines().next().unwrap_or_default();
-        ToolError::Failed(format!("{server} does not serve: srvr is answered with {first:?}"))
+        ToolError::Failed(format!(
+            "{server} does not serve: srvr is answered with {first:?}"
+        ))
     })
 }
 

@@ -31,13 +31,19 @@ pub(super) fn parse(text: &str) -> Result<At, String> {
         return if ms >= TIME_MS_MIN {
             Ok(At::Time(WallMs(ms)))
         } else {
-            Err(format!("zxids are written in hexadecimal, 0x{ms:x}; times in ms since 1970"))
+            Err(format!(
+                "zxids are written in hexadecimal, 0x{ms:x}; times in ms since 1970"
+            ))
         };
     }
     let parsed = humantime::parse_rfc3339_weak(text).map_err(|e| {
-        format!("{e}; it is a zxid (0x...), a time in UTC (2026-01-31T23:59:59Z) or in ms since 1970")
+        format!(
+            "{e}; it is a zxid (0x...), a time in UTC (2026-01-31T23:59:59Z) or in ms since 1970"
+        )
     })?;
-    let since = parsed.duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?;
+    let since = parsed
+        .duration_since(UNIX_EPOCH)
+        .map_err(|e| e.to_string())?;
     let ms = i64::try_from(since.as_millis()).map_err(|e| e.to_string())?;
     Ok(At::Time(WallMs(ms)))
 }

@@ -131,9 +131,10 @@ impl Restore {
             let mut histories = Vec::new();
             for line in manifest.lines.iter().rev() {
                 let path = line.path(from);
-                let sums = line.files.iter().map(|file| {
-                    (path.join(&file.name), file.bytes, file.sha1.clone())
-                });
+                let sums = line
+                    .files
+                    .iter()
+                    .map(|file| (path.join(&file.name), file.bytes, file.sha1.clone()));
                 let sums = sums.collect();
                 histories.push(History::open(line.set(from), sums, self.at)?);
             }
@@ -153,11 +154,17 @@ impl Restore {
     fn choose<'h>(&self, histories: &'h [History]) -> Result<&'h History, ToolError> {
         let nothing = || {
             let from = self.from.display();
-            ToolError::Failed(format!("there is neither a backup nor a snapshot in {from}"))
+            ToolError::Failed(format!(
+                "there is neither a backup nor a snapshot in {from}"
+            ))
         };
         let newest = histories.first().ok_or_else(nothing)?;
         let chosen = histories.iter().find(|history| history.reaches(self.at));
-        let oldest = histories.iter().filter_map(History::oldest).min().ok_or_else(nothing)?;
+        let oldest = histories
+            .iter()
+            .filter_map(History::oldest)
+            .min()
+            .ok_or_else(nothing)?;
         let chosen = chosen.ok_or_else(|| {
             ToolError::Failed(format!(
                 "the history in {} begins with the snapshot of {oldest}: there is nothing as old \
@@ -185,7 +192,11 @@ impl Restore {
         histories: &[History],
     ) -> Result<(), ToolError> {
         let zxid = found.database.applied();
-        let digest = if found.compared { "as logged" } else { "none logged" };
+        let digest = if found.compared {
+            "as logged"
+        } else {
+            "none logged"
+        };
         let mut fields: Fields = vec![
             ("zxid", json!(zxid.to_string())),
             ("digest", json!(format!("0x{:x}", found.database.digest()))),
@@ -207,7 +218,9 @@ impl Restore {
             fields.push(("left_out_to_time", json!(time(after.last.1))));
         }
         // Whole histories that began anew after the one that is restored from.
-        let newer = histories.iter().position(|other| std::ptr::eq(other, history));
+        let newer = histories
+            .iter()
+            .position(|other| std::ptr::eq(other, history));
         if let Some(newer) = newer.filter(|newer| *newer > 0) {
             fields.push(("left_out_lines", json!(newer)));
         }
@@ -235,7 +248,10 @@ impl History {
     }
 
     fn snapshots(&self) -> impl Iterator<Item = Zxid> {
-        self.set.entries().iter().filter_map(|entry| snapshot_zxid(&entry.name))
+        self.set
+            .entries()
+            .iter()
+            .filter_map(|entry| snapshot_zxid(&entry.name))
     }
 
     fn oldest(&self) -> Option<Zxid> {
@@ -275,7 +291,11 @@ impl History {
             Some(At::Zxid(zxid)) => Some(zxid),
             Some(At::Time(_)) => {
                 let next = self.split.after.map(|span| span.first.0)?;
-                Some(self.split.before.map_or(Zxid(next.0 - 1), |span| span.last.0))
+                Some(
+                    self.split
+                        .before
+                        .map_or(Zxid(next.0 - 1), |span| span.last.0),
+                )
             }
         }
     }

@@ -64,7 +64,11 @@ pub(super) fn write(
     writeln!(out, "\"zxid_to\": \"{}\",", about.to)?;
     writeln!(out, "\"consistent\": {},", about.consistent)?;
     writeln!(out, "\"kinds_known\": {},", about.kinds_known)?;
-    writeln!(out, "\"ephemerals_left_out\": {},", about.ephemerals_left_out)?;
+    writeln!(
+        out,
+        "\"ephemerals_left_out\": {},",
+        about.ephemerals_left_out
+    )?;
     writeln!(out, "\"znodes\": [")?;
     for (number, (path, item)) in items.iter().enumerate() {
         let comma = if number + 1 < items.len() { "," } else { "" };
@@ -84,7 +88,10 @@ fn line(path: &str, item: &Item) -> Value {
             Err(_) => fields.insert("base64".to_owned(), json!(STANDARD.encode(bytes))),
         },
     };
-    let acl = item.acl.iter().map(|entry| acl_text(std::slice::from_ref(entry)));
+    let acl = item
+        .acl
+        .iter()
+        .map(|entry| acl_text(std::slice::from_ref(entry)));
     fields.insert("acl".to_owned(), acl.collect());
     match item.kind {
         Kind::Persistent => {}
@@ -187,11 +194,19 @@ mod tests {
     use super::*;
 
     fn item(kind: Kind, data: Option<&[u8]>) -> Item {
-        let acl = ["world:anyone:cdrwa", "digest:u:h+/=:r", "x509:CN=a,O=b:", "ip:::1:64"];
+        let acl = [
+            "world:anyone:cdrwa",
+            "digest:u:h+/=:r",
+            "x509:CN=a,O=b:",
+            "ip:::1:64",
+        ];
         Item {
             kind,
             data: data.map(<[u8]>::to_vec),
-            acl: acl.iter().map(|text| parse_acl(text).expect("sound")).collect(),
+            acl: acl
+                .iter()
+                .map(|text| parse_acl(text).expect("sound"))
+                .collect(),
         }
     }
 
@@ -218,7 +233,12 @@ mod tests {
         write(&mut out, &about, &items).expect("memory");
         assert_eq!(read(&out), Ok(("/a".to_owned(), items)));
         let text = String::from_utf8(out).expect("text");
-        assert_eq!(text.lines().filter(|line| line.starts_with("{\"path\":")).count(), 4);
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("{\"path\":"))
+                .count(),
+            4
+        );
         let wrong = text.replace("\"/a/c/d\"", "\"/b\"");
         assert_eq!(read(wrong.as_bytes()), Err("/b is not below /a".to_owned()));
     }

@@ -70,7 +70,9 @@ impl Export {
         let written = File::create(&tmp).map_err(|e| about("create", &tmp, &e))?;
         let mut buffered = BufWriter::new(written);
         document::write(&mut buffered, &head, &items)?;
-        let written = buffered.into_inner().map_err(|e| about("write", &tmp, e.error()))?;
+        let written = buffered
+            .into_inner()
+            .map_err(|e| about("write", &tmp, e.error()))?;
         written.sync_all().map_err(|e| about("sync", &tmp, &e))?;
         fs::rename(&tmp, file).map_err(|e| about("rename", &tmp, &e))?;
         match file.parent() {
@@ -160,7 +162,10 @@ impl Export {
             None => Some(capture(&at(path, self.log_dir.as_deref().unwrap_or(path)))?),
         };
         let set = set.filter(|set| !set.entries().is_empty()).ok_or_else(|| {
-            ToolError::Failed(format!("there is neither a snapshot nor a log in {}", path.display()))
+            ToolError::Failed(format!(
+                "there is neither a snapshot nor a log in {}",
+                path.display()
+            ))
         })?;
         let total = read_bytes(&set);
         Ok(check_up(&set.watched("read", total), None)?.database)
@@ -171,7 +176,10 @@ impl Export {
 /// there instead nobody could get at an imported znode.
 fn refuse_hidden(items: &BTreeMap<String, Item>) -> Result<(), ToolError> {
     let is_hidden = |acl: &Acl| acl.id.scheme == "digest" && acl.id.id.ends_with(":x");
-    match items.iter().find(|(_, item)| item.acl.iter().any(is_hidden)) {
+    match items
+        .iter()
+        .find(|(_, item)| item.acl.iter().any(is_hidden))
+    {
         None => Ok(()),
         Some((path, _)) => Err(ToolError::Failed(format!(
             "the access list of {path} is not shown in full: name who may change it with --auth \

@@ -160,18 +160,22 @@ impl Import {
         } else {
             std::fs::read(&self.file)
         };
-        let bytes =
-            bytes.map_err(|e| ToolError::Failed(format!("can not read {name}: {e}")))?;
+        let bytes = bytes.map_err(|e| ToolError::Failed(format!("can not read {name}: {e}")))?;
         let (top, items) =
             document::read(&bytes).map_err(|why| ToolError::Failed(format!("{name}: {why}")))?;
         let to = self.path.as_deref().unwrap_or(&top);
-        Ok(items.into_iter().map(|(path, item)| (moved(&path, &top, to), item)).collect())
+        Ok(items
+            .into_iter()
+            .map(|(path, item)| (moved(&path, &top, to), item))
+            .collect())
     }
 }
 
 /// The path under another top.
 fn moved(path: &str, from: &str, to: &str) -> String {
-    let rest = path.strip_prefix(from.trim_end_matches('/')).unwrap_or_default();
+    let rest = path
+        .strip_prefix(from.trim_end_matches('/'))
+        .unwrap_or_default();
     let moved = format!("{}{rest}", to.trim_end_matches('/'));
     match moved.trim_end_matches('/') {
         "" => "/".to_owned(),
@@ -187,7 +191,10 @@ impl Importing<'_> {
         for batch in paths.chunks(WINDOW) {
             for path in batch {
                 let path = path.as_str();
-                self.client.ask(&Request::GetData { path: path.into(), watch: false });
+                self.client.ask(&Request::GetData {
+                    path: path.into(),
+                    watch: false,
+                });
                 self.client.ask(&Request::GetAcl { path: path.into() });
             }
             for path in batch {
@@ -200,17 +207,15 @@ impl Importing<'_> {
         Ok(steps)
     }
 
-    fn step(
-        &mut self,
-        path: &str,
-        data: &Answer,
-        acl: &Answer,
-    ) -> Result<Option<Step>, ToolError> {
+    fn step(&mut self, path: &str, data: &Answer, acl: &Answer) -> Result<Option<Step>, ToolError> {
         let item = &self.items[path];
         if item.kind == Kind::Ephemeral && !self.options.ephemerals {
             return Ok(Some(Step::Skip));
         }
-        if [data, acl].iter().any(|answer| answer.is(ErrorCode::NoNode)) {
+        if [data, acl]
+            .iter()
+            .any(|answer| answer.is(ErrorCode::NoNode))
+        {
             return Ok(Some(Step::Create));
         }
         if let Some(failed) = [data, acl].into_iter().find(|answer| answer.error != 0) {
@@ -220,7 +225,9 @@ impl Importing<'_> {
         else {
             unreachable!("an answer is decoded by its request");
         };
-        let Stat { version, aversion, .. } = stat;
+        let Stat {
+            version, aversion, ..
+        } = stat;
         let differs = [data != item.data.as_deref(), acl != item.acl];
         if differs == [false, false] {
             self.counts.unchanged += 1;
@@ -237,10 +244,17 @@ impl Importing<'_> {
 
     /// Refuses differences, unless told otherwise, and a place that does not exist.
     fn settle_conflicts(&mut self, steps: &[(String, Step)]) -> Result<(), ToolError> {
-        let differs = steps.iter().filter(|(_, step)| matches!(step, Step::Change { .. }));
+        let differs = steps
+            .iter()
+            .filter(|(_, step)| matches!(step, Step::Change { .. }));
         let differs: Vec<&str> = differs.map(|(path, _)| path.as_str()).collect();
         if self.options.on_conflict == OnConflict::Fail && !differs.is_empty() {
-            let shown = differs.iter().take(10).copied().collect::<Vec<_>>().join(", ");
+            let shown = differs
+                .iter()
+                .take(10)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", ");
             let more = match differs.len() {
                 0..=10 => String::new(),
                 n => format!(" and {} more", n - 10),
@@ -357,7 +371,10 @@ impl Importing<'_> {
         out: &mut dyn Write,
     ) -> Result<bool, ToolError> {
         for (path, step) in steps {
-            let Step::Change { acl: Some(version), .. } = step else {
+            let Step::Change {
+                acl: Some(version), ..
+            } = step
+            else {
                 continue;
             };
             let request = Request::SetAcl {
@@ -381,7 +398,9 @@ impl Importing<'_> {
     fn size(&self, path: &str) -> usize {
         let item = &self.items[path];
         let acl = item.acl.iter();
-        let acl: usize = acl.map(|acl| acl.id.scheme.len() + acl.id.id.len() + 12).sum();
+        let acl: usize = acl
+            .map(|acl| acl.id.scheme.len() + acl.id.id.len() + 12)
+            .sum();
         2 * (path.len() + OPERATION_BYTES) + acl + item.data.as_ref().map_or(0, Vec::len)
     }
 
@@ -411,12 +430,15 @@ impl Importing<'_> {
                 unreachable!("an answer is decoded by its request");
             };
             let inconsistent = ErrorCode::RuntimeInconsistency.code();
-            results.iter().zip(&owners).find_map(|(result, path)| match result {
-                MultiResult::Error(code) if *code != 0 && *code != inconsistent => {
-                    Some((*code, path.as_str()))
-                }
-                _ => None,
-            })
+            results
+                .iter()
+                .zip(&owners)
+                .find_map(|(result, path)| match result {
+                    MultiResult::Error(code) if *code != 0 && *code != inconsistent => {
+                        Some((*code, path.as_str()))
+                    }
+                    _ => None,
+                })
         } else {
             None
         };
@@ -452,7 +474,10 @@ fn operations<'a>(path: &'a str, item: &'a Item, step: Step) -> Vec<Request<'a>>
                 flags,
             }]
         }
-        Step::Change { data: Some(version), .. } => vec![Request::SetData {
+        Step::Change {
+            data: Some(version),
+            ..
+        } => vec![Request::SetData {
             path: path.into(),
             data,
             version,

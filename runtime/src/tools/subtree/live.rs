@@ -91,7 +91,11 @@ pub(super) fn read(server: &str, auth: &[Auth], top: &str) -> Result<Subtree, To
     Ok(Subtree {
         nodes: reading.nodes,
         from: synced.zxid,
-        to: if watching || !consistent { reading.last } else { synced.zxid },
+        to: if watching || !consistent {
+            reading.last
+        } else {
+            synced.zxid
+        },
         consistent,
     })
 }
@@ -141,8 +145,14 @@ impl Reading {
             for path in batch.iter().map(String::as_str) {
                 let watch = false;
                 self.client.ask(&Request::GetAcl { path: path.into() });
-                self.client.ask(&Request::GetData { path: path.into(), watch });
-                self.client.ask(&Request::GetChildren { path: path.into(), watch });
+                self.client.ask(&Request::GetData {
+                    path: path.into(),
+                    watch,
+                });
+                self.client.ask(&Request::GetChildren {
+                    path: path.into(),
+                    watch,
+                });
             }
             for path in &batch {
                 let answers = [self.answer()?, self.answer()?, self.answer()?];
@@ -187,7 +197,8 @@ impl Reading {
 
     fn remove(&mut self, path: &str) {
         let below = format!("{}/", path.trim_end_matches('/'));
-        self.nodes.retain(|other, _| other != path && !other.starts_with(&below));
+        self.nodes
+            .retain(|other, _| other != path && !other.starts_with(&below));
     }
 
     /// Reads again what has changed until all is of one moment. False if there is none.
@@ -213,14 +224,22 @@ impl Reading {
         }
         let parts = wanted.iter().flat_map(|path| {
             let (path, watch) = (*path, false);
-            let data = Request::GetData { path: path.into(), watch };
-            let children = Request::GetChildren { path: path.into(), watch };
+            let data = Request::GetData {
+                path: path.into(),
+                watch,
+            };
+            let children = Request::GetChildren {
+                path: path.into(),
+                watch,
+            };
             [data, children]
         });
         let request = Request::MultiRead(parts.collect());
         self.client.ask(&request);
         for path in &wanted {
-            self.client.ask(&Request::GetAcl { path: (*path).into() });
+            self.client.ask(&Request::GetAcl {
+                path: (*path).into(),
+            });
         }
         let wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
         let together = self.answer()?;
@@ -254,9 +273,10 @@ impl Reading {
         let mut complete = true;
         for ((path, pair), list) in wanted.iter().zip(results.chunks(2)).zip(lists) {
             let (data, stat, names) = match pair {
-                [MultiResult::Data { data, stat }, MultiResult::Children(names)] => {
-                    (data, stat, names)
-                }
+                [
+                    MultiResult::Data { data, stat },
+                    MultiResult::Children(names),
+                ] => (data, stat, names),
                 [MultiResult::Error(code), _] | [_, MultiResult::Error(code)] => {
                     if *code != ErrorCode::NoNode.code() {
                         return Err(refusal(path, "read", *code));
@@ -282,7 +302,14 @@ impl Reading {
                 },
             };
             let data = data.map(<[u8]>::to_vec);
-            self.nodes.insert(path.clone(), Node { data, acl, stat: *stat });
+            self.nodes.insert(
+                path.clone(),
+                Node {
+                    data,
+                    acl,
+                    stat: *stat,
+                },
+            );
             for name in names {
                 let path = child(path, name);
                 let known = self.nodes.contains_key(&path) || wanted.contains(&path);
