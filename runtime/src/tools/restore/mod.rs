@@ -39,6 +39,7 @@ use at::{At, Span, Split};
 ///   2. move version-2 away on every one of them, in dataDir and dataLogDir; leave myid;
 ///   3. restore on all voters, from the same backup with the same --at;
 ///   4. start them. Observers may start empty.
+///
 /// With fewer restored voters start a restored one and wait until it leads: empty voters that form
 /// a majority among themselves begin a new, empty history, and overwrite the restored one.
 ///

@@ -53,9 +53,9 @@ impl Export {
     pub(in super::super) fn run(&self, out: &mut dyn Write) -> Result<(), ToolError> {
         let path = Path::new(&self.source);
         let (mut head, mut items) = if path.exists() {
-            self.from_files(path)?
+            self.read_files(path)?
         } else {
-            self.from_server()?
+            self.read_server()?
         };
         refuse_hidden(&items)?;
         if !self.ephemerals {
@@ -92,7 +92,7 @@ impl Export {
         Ok(())
     }
 
-    fn from_server(&self) -> Result<(About, BTreeMap<String, Item>), ToolError> {
+    fn read_server(&self) -> Result<(About, BTreeMap<String, Item>), ToolError> {
         if !self.source.contains(':') || self.source.contains('/') {
             return Err(ToolError::Failed(format!(
                 "{} is neither a file, nor a directory, nor HOST:PORT",
@@ -120,7 +120,7 @@ impl Export {
         Ok((head, items.collect()))
     }
 
-    fn from_files(&self, path: &Path) -> Result<(About, BTreeMap<String, Item>), ToolError> {
+    fn read_files(&self, path: &Path) -> Result<(About, BTreeMap<String, Item>), ToolError> {
         let database = self.database(path)?;
         let mut items = BTreeMap::new();
         walk(&database, &self.path, &mut |path, node| {
