@@ -26,8 +26,8 @@ use super::{is_system, live, parse_path};
 /// false, and they are written as persistent ones. From a data directory, which may be in use, from
 /// a backup or from a snapshot all is known and consistent.
 ///
-/// Ephemerals are left out and counted. /zookeeper is left out of /. Data that is UTF-8 stands there
-/// as text, other data in base64.
+/// Ephemerals are left out and counted. /zookeeper is left out of /. Data that is UTF-8 stands
+/// there as text, other data in base64.
 #[derive(Args, Debug)]
 pub struct Export {
     /// HOST:PORT of a server, a dataDir, the directory of a backup, or a snapshot
