@@ -100,6 +100,10 @@ pub struct Rules {
     /// `vivarium.memoryLimit`: bytes of the tree beyond which a write that makes it larger is
     /// refused; 0: never. Not a key of ZooKeeper.
     pub memory_max: u64,
+    /// `vivarium.diskTimeout`: how long a write may be on its way to a leader's disk before the
+    /// leader makes way for others; zero: as long as a follower may be behind, `syncLimit` times
+    /// `tickTime`. Not a key of ZooKeeper.
+    pub disk_patience: Duration,
     /// Counter of the last transaction of an epoch. Not a key: all that there are, except where
     /// a test wants to see the end of an epoch.
     pub epoch_counter_max: u32,
@@ -187,6 +191,7 @@ impl Default for Rules {
             connections_max: 0,
             throttle: Throttle::default(),
             memory_max: 0,
+            disk_patience: Duration::ZERO,
             epoch_counter_max: u32::MAX - 1,
         }
     }

@@ -12,6 +12,7 @@
 use alloc::collections::VecDeque;
 
 use crate::ids::{Epoch, WriteSeq, Zxid};
+use crate::time::Instant;
 
 /// Evidence that `T` is on stable storage.
 #[must_use]
@@ -74,21 +75,42 @@ pub(crate) struct Ledger {
     issued: WriteSeq,
     /// Last write known to be stable; never after `issued`.
     settled: WriteSeq,
-    /// One mark for each write after `settled`, in order.
-    marks: VecDeque<Mark>,
+    /// One for each write after `settled`, in order.
+    marks: VecDeque<Unsettled>,
+    /// Sum over `marks`.
+    bytes: usize,
+}
+
+/// A write on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+struct Unsettled {
+    mark: Mark,
+    since: Instant,
+    bytes: usize,
 }
 
 impl Ledger {
-    /// Numbers a write at the moment it enters the outbox.
-    pub(crate) fn issue(&mut self, mark: Mark) -> WriteSeq {
+    /// Numbers a write of so many bytes at the moment it enters the outbox.
+    pub(crate) fn issue(&mut self, mark: Mark, since: Instant, bytes: usize) -> WriteSeq {
         self.issued = WriteSeq(self.issued.0 + 1);
-        self.marks.push_back(mark);
+        self.bytes += bytes;
+        self.marks.push_back(Unsettled { mark, since, bytes });
         assert_eq!(self.marks.len() as u64, self.issued.0 - self.settled.0);
         self.issued
     }
 
     pub(crate) fn issued(&self) -> WriteSeq {
         self.issued
+    }
+
+    /// When the oldest write that is not stable was issued.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.marks.front().map(|oldest| oldest.since)
+    }
+
+    /// Bytes of all that is not stable.
+    pub(crate) fn unsettled_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The oldest write that is not known to be stable has become so, if it is not after `upto`.
@@ -101,10 +123,11 @@ impl Ledger {
             return None;
         }
         self.settled = WriteSeq(self.settled.0 + 1);
-        let mark = self
+        let Unsettled { mark, bytes, .. } = self
             .marks
             .pop_front()
             .expect("one mark for each unsettled write");
+        self.bytes -= bytes;
         let settled = match mark {
             Mark::Logged(claim) => Settled::Logged(Persisted(claim)),
             Mark::Accepted(claim) => Settled::Accepted(Persisted(claim)),
@@ -122,9 +145,11 @@ mod tests {
     #[test]
     fn settles_in_order_and_only_what_was_issued() {
         let mut ledger = Ledger::default();
-        let a = ledger.issue(Mark::Logged(Logged(Zxid(1))));
-        let b = ledger.issue(Mark::Current(Current(Epoch(1))));
+        let a = ledger.issue(Mark::Logged(Logged(Zxid(1))), Instant(5), 7);
+        let b = ledger.issue(Mark::Current(Current(Epoch(1))), Instant(6), 3);
         assert_eq!(ledger.settle(WriteSeq(0)), None);
+        assert_eq!(ledger.waiting_since(), Some(Instant(5)));
+        assert_eq!(ledger.unsettled_bytes(), 10);
         assert_eq!(
             ledger.settle(b),
             Some((a, Settled::Logged(Persisted(Logged(Zxid(1))))))
@@ -134,6 +159,10 @@ mod tests {
             Some((b, Settled::Current(Persisted(Current(Epoch(1))))))
         );
         assert_eq!(ledger.settle(b), None);
+        assert_eq!(
+            (ledger.waiting_since(), ledger.unsettled_bytes()),
+            (None, 0)
+        );
     }
 
     #[test]

@@ -117,6 +117,18 @@ pub const WATCHED_PATHS_BYTES_PER_CONNECTION_MAX: u64 = WATCH_BYTES_MAX / 4;
 /// two followers' clients may have outstanding.
 pub const PROPOSALS_OUTSTANDING_MAX: usize = 4 * REQUESTS_OUTSTANDING_MAX;
 
+/// Bytes on their way to the disk before a server takes no more: a leader refuses writes, a learner
+/// leaves. As much as may wait for a slow peer.
+pub const DISK_QUEUE_BYTES_MAX: usize = LINK_QUEUE_BYTES_MAX;
+
+/// A leader that has made way because of its disk rests at least this long, so that the others can
+/// elect one of them without its vote; about ten times what that takes.
+pub const MAKE_WAY_REST_MIN: Duration = Duration::from_secs(2);
+
+/// And does not make way for lack of room again before this time: if it leads once more, the others
+/// could not agree, and to and fro would help nobody.
+pub const MAKE_WAY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Bytes queued towards one peer before it is cut: two of the largest transactions for each
 /// proposal would be unreasonable, 256 MiB is what a slow disk on the other side can catch up with.
 pub const LINK_QUEUE_BYTES_MAX: usize = 256 << 20;

@@ -83,7 +83,7 @@ pub(crate) fn answer(word: FourLetterWord, view: &View<'_>) -> String {
     let serving = view.status.serving || read_only;
     match word {
         FourLetterWord::Ruok => "imok".into(),
-        FourLetterWord::Isro => match (read_only, serving) {
+        FourLetterWord::Isro => match (read_only || view.status.writes_refused, serving) {
             (true, _) => "ro",
             (false, true) => "rw",
             (false, false) => "null",
@@ -116,6 +116,9 @@ fn server(view: &View<'_>, clients: bool) -> String {
     let mut text = format!("Zookeeper version: {}\n", version::FULL);
     if view.status.read_only {
         text.push_str("READ-ONLY mode; serving only read-only clients\n");
+    }
+    if view.status.writes_refused {
+        text.push_str("READ-ONLY for lack of room: writes are refused\n");
     }
     if clients {
         text.push_str("Clients:\n");
@@ -236,6 +239,7 @@ fn monitor(view: &View<'_>) -> String {
     put("global_sessions", &s.sessions);
     put("local_sessions", &s.local_sessions);
     put("digest_mismatches_count", &s.digest_mismatches);
+    monitor_disk(view, &mut put);
     if let (Some(open), Some(max)) = file_descriptors() {
         put("open_file_descriptor_count", &open);
         put("max_file_descriptor_count", &max);
@@ -249,13 +253,22 @@ fn monitor(view: &View<'_>) -> String {
                 .count(),
         );
     }
-    for (key, value) in view.sync_times.lines() {
-        put(key, &value);
-    }
     if s.role == RoleName::Leading {
         monitor_leader(view, &mut put);
     }
     text
+}
+
+/// What an operator should be woken for is 1.
+fn monitor_disk(view: &View<'_>, put: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
+    let s = view.status;
+    put("disk_full", &u8::from(s.disk_full));
+    put("disk_stuck", &u8::from(s.disk_stuck));
+    put("writes_refused", &u8::from(s.writes_refused));
+    put("snapshot_error_count", &s.snapshot_errors);
+    for (key, value) in view.sync_times.lines() {
+        put(key, &value);
+    }
 }
 
 fn monitor_leader(view: &View<'_>, put: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
@@ -389,6 +402,10 @@ mod tests {
             packets_sent: 11,
             proposal_sizes: (63, 48, 171),
             digest_mismatches: 0,
+            disk_full: false,
+            disk_stuck: false,
+            writes_refused: false,
+            snapshot_errors: 0,
         }
     }
 

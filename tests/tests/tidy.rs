@@ -35,7 +35,7 @@ const CORE: &[edges::Row] = &[
     ("recovery", &["ids", "mutants", "wire", "database", "log"]),
     // The vocabulary of the driver, and what a server is made of.
     ("boundary", &["ids", "limits", "quota", "recovery"]),
-    ("durable", &["ids"]),
+    ("durable", &["ids", "time"]),
     ("quorum", &["ids", "mutants", "config"]),
     ("links", &["ids", "time", "limits", "boundary"]),
     // What clients are promised.

@@ -223,6 +223,9 @@ pub enum Event {
     SnapshotTaken {
         zxid: Zxid,
     },
+    /// Clients' writes are refused from now on, because too few voters have room on their disks for
+    /// them; or they are taken again.
+    TakesWrites(bool),
     Note {
         text: String,
     },

@@ -73,6 +73,12 @@ pub enum Input<'a> {
     SnapshotStored {
         ok: bool,
     },
+    /// The disk has become full but for a reserve, or has room again. Writes that are under way may
+    /// still become stable, from the reserve; what comes after it waits in the disk queue until
+    /// there is room. A level: before the first there is room.
+    DiskRoom {
+        low: bool,
+    },
     /// The disk refused a write or a sync. Nothing after `upto` will ever be stable.
     DiskFailed {
         upto: WriteSeq,

@@ -62,6 +62,8 @@ pub(crate) struct Election {
     current: Vote,
     state: PeerState,
     round: Option<Round>,
+    /// Neither votes nor answers.
+    is_paused: bool,
     tellings: Vec<Telling>,
 }
 
@@ -74,6 +76,7 @@ impl Election {
             current: Vote::none(),
             state: PeerState::Looking,
             round: None,
+            is_paused: false,
             tellings: Vec::new(),
         }
     }
@@ -85,6 +88,7 @@ impl Election {
     /// Starts to look. `own` is the vote for oneself; it does not count where this server has none.
     pub(crate) fn enter_looking(&mut self, own: Vote, now: Instant) {
         self.clock += 1;
+        self.is_paused = false;
         self.state = PeerState::Looking;
         let own = if self.voters.contains(self.me) {
             own
@@ -109,6 +113,16 @@ impl Election {
         self.tell_everyone();
         // A single voter agrees with itself.
         self.look_for_quorum(now);
+    }
+
+    /// Keeps out until [`Self::enter_looking`]: this server could not lead now, nor follow, and
+    /// what it believed last is not true any more.
+    pub(crate) fn pause(&mut self) {
+        self.is_paused = true;
+        self.state = PeerState::Looking;
+        self.current = Vote::none();
+        self.round = None;
+        self.tellings.clear();
     }
 
     /// The epoch of the leader's reign is known: late comers must see equal votes everywhere
@@ -146,6 +160,9 @@ impl Election {
 
     /// A peer said something; the connection layer has checked that it is a member.
     pub(crate) fn handle_ballot(&mut self, from: ServerId, ballot: Ballot, now: Instant) {
+        if self.is_paused {
+            return;
+        }
         if !self.voters.contains(from) {
             // An observer asks; its own vote means nothing.
             let answer = Vote {
@@ -310,7 +327,7 @@ impl Election {
 
     /// The decision, once: who leads.
     pub(crate) fn take_decision(&mut self) -> Option<ServerId> {
-        if self.round.is_some() || self.state != PeerState::Looking {
+        if self.is_paused || self.round.is_some() || self.state != PeerState::Looking {
             return None;
         }
         let leader = self.current.leader;

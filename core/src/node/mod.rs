@@ -181,6 +181,7 @@ impl Node {
                 return self.on_reloaded(seq, state);
             }
             Input::SnapshotStored { ok } => self.sh.on_snapshot_stored(ok),
+            Input::DiskRoom { low } => self.sh.on_disk_room(low),
             Input::DiskFailed { upto } => {
                 self.on_persisted(upto)?;
                 self.sh.halt(Fault::Disk);
@@ -312,7 +313,7 @@ impl Node {
             }
             Role::Resting { until } => {
                 if *until <= now {
-                    self.enter_looking();
+                    self.end_rest();
                 }
             }
             Role::Reloading { .. } => {}
@@ -372,6 +373,8 @@ impl Node {
                     let round = order.begin_round();
                     order.confirm_round(round, &mut self.sh);
                 }
+                let has_room = self.sh.has_room();
+                self.sh.set_takes_writes(has_room);
                 // Nobody follows who would have to hear.
                 order.take_news();
                 self.renew_standalone();

@@ -32,7 +32,8 @@ pub(super) enum Role {
     Looking {
         read_only_from: Option<Instant>,
     },
-    /// An observer that has lost its leader gives the voters a moment.
+    /// An observer that has lost its leader gives the voters a moment; and a server keeps out of
+    /// elections while its disk is stuck, or so that others can do better.
     Resting {
         until: Instant,
     },
@@ -181,6 +182,9 @@ impl Node {
         }
         if let Some(seq) = reload {
             self.role = Role::Reloading { seq };
+        } else if let Some(until) = self.sh.take_rest() {
+            self.election.pause();
+            self.role = Role::Resting { until };
         } else if self.sh.config.is_observer() {
             self.rest();
         } else {
@@ -193,6 +197,14 @@ impl Node {
         let spread = (self.sh.config.me.0 as u64).wrapping_mul(7919) % 1000;
         let until = self.sh.now.mono + OBSERVER_REST_MAX * (spread as u32) / 1000;
         self.role = Role::Resting { until };
+    }
+
+    /// The rest is over, unless the disk needs a longer one.
+    pub(super) fn end_rest(&mut self) {
+        match self.sh.take_rest() {
+            Some(until) => self.role = Role::Resting { until },
+            None => self.enter_looking(),
+        }
     }
 
     /// Ends whatever role is on; afterwards the state is all that was logged. Returns the write

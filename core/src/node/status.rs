@@ -64,6 +64,14 @@ pub struct Status {
     /// Bytes of the last, the smallest and the largest proposal; -1 before the first.
     pub proposal_sizes: (i64, i64, i64),
     pub digest_mismatches: u64,
+    /// The disk is full but for a reserve.
+    pub disk_full: bool,
+    /// The oldest write has been on its way to the disk for too long.
+    pub disk_stuck: bool,
+    /// Clients' writes are refused because too few voters have room on their disks.
+    pub writes_refused: bool,
+    /// Snapshots that were given up because the disk did not take them.
+    pub snapshot_errors: u64,
 }
 
 impl Node {
@@ -118,6 +126,10 @@ impl Node {
             packets_sent: sh.clients.packets_sent(),
             proposal_sizes: (sizes.last, sizes.min, sizes.max),
             digest_mismatches: sh.digest_mismatches,
+            disk_full: sh.disk.is_low,
+            disk_stuck: sh.is_disk_stuck(),
+            writes_refused: sh.clients.is_serving() && !sh.clients.takes_writes(),
+            snapshot_errors: sh.snapshots.failures,
         }
     }
 

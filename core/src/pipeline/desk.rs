@@ -37,6 +37,8 @@ pub(super) struct Desk {
     pub(super) is_eager: bool,
     pub(super) mutants: Mutants,
     pub(super) service: Service,
+    /// False while the disks have no room for them.
+    pub(super) takes_writes: bool,
     pub(super) locals: Locals,
     pub(super) watches: Watches,
     /// Where the epoch began in which this server serves; see [`Self::visible`].
@@ -93,6 +95,7 @@ impl Desk {
             is_eager: config.rules.eager_acl_check && !config.is_standalone(),
             mutants: config.mutants,
             service: Service::Closed,
+            takes_writes: true,
             locals: Locals::new(config),
             watches: Watches::new(config.seed, config.mutants),
             start: Zxid::ZERO,
@@ -382,7 +385,7 @@ impl Desk {
         if !matches!(header.op, op::AUTH | op::SASL) {
             self.touch(c, ctx.now.mono);
         }
-        if self.service == Service::ReadOnly && needs_quorum(header.op) {
+        if self.service.refuses(header.op, self.takes_writes) {
             self.refuse_in_turn(c, header.xid, ErrorCode::NotReadOnly, ctx);
             return Ok(());
         }
@@ -768,22 +771,4 @@ impl Desk {
 pub(super) fn is_enough(started: usize, ctx: &Serving<'_>) -> bool {
     let now = ctx.out.len();
     now >= REPLY_BYTES_PER_TURN || now - started >= REPLY_BYTES_AT_ONCE
-}
-
-/// Can it not be answered from this server's state alone? The end of a global session neither, but
-/// in read-only mode there are none.
-const fn needs_quorum(op: i32) -> bool {
-    matches!(
-        op,
-        op::SYNC
-            | op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::MULTI
-            | op::RECONFIG
-    )
 }

@@ -21,6 +21,7 @@ mod eager;
 mod handshake;
 mod local;
 mod reply;
+mod service;
 mod throttle;
 mod torn;
 mod unread;
@@ -37,6 +38,7 @@ use connection::{Connection, Phase};
 use desk::Desk;
 use door::Door;
 use reply::Notifier;
+use service::Service;
 pub use throttle::Throttled;
 
 use crate::boundary::{Action, CloseReason, Event, Outbox, Whom};
@@ -71,17 +73,6 @@ pub enum Upstream {
     },
     /// A client came with a session that it had before.
     Revalidate { session: SessionId, timeout_ms: i32 },
-}
-
-/// What clients can have of this server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Service {
-    /// Nothing: it has no role.
-    Closed,
-    /// Its last state, without a quorum behind it; only those who ask for that. Nothing leaves
-    /// upstream.
-    ReadOnly,
-    Full,
 }
 
 /// What the pipeline may look at and write to while it handles something.
@@ -156,6 +147,7 @@ impl Clients {
     pub fn start_serving(&mut self, start: Zxid) {
         assert!(self.desk.service == Service::Closed, "serving already");
         self.desk.service = Service::Full;
+        self.desk.takes_writes = true;
         self.desk.start = start;
     }
 
@@ -164,6 +156,16 @@ impl Clients {
     pub fn start_read_only(&mut self) {
         assert!(self.desk.service == Service::Closed, "serving already");
         self.desk.service = Service::ReadOnly;
+    }
+
+    /// Are writes taken? Otherwise they are refused: the disks have no room for them. Sessions
+    /// come and go all the same.
+    pub fn takes_writes(&self) -> bool {
+        self.desk.takes_writes
+    }
+
+    pub fn set_takes_writes(&mut self, takes: bool) {
+        self.desk.takes_writes = takes;
     }
 
     /// What clients see as this server's zxid.

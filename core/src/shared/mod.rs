@@ -1,6 +1,7 @@
 //! What every role works on: the replicated state, the log's tail, the disk queue, the links and
 //! the clients. Roles borrow it; nothing here knows which role is on.
 
+mod disk;
 mod snapshots;
 
 use alloc::boxed::Box;
@@ -9,9 +10,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use disk::DiskState;
 use snapshots::Snapshots;
 
-use crate::boundary::{Action, CloseReason, Event, Fault, Outbox, WriteOp};
+use crate::boundary::{Action, CloseReason, Event, Fault, Outbox, SnapshotStep, WriteOp};
 use crate::config::Config;
 use crate::database::{Change, Database, Outcome};
 use crate::durable::{Accepted, Current, Ledger, Logged, Mark, Settled};
@@ -59,6 +61,7 @@ pub(crate) struct Shared {
     /// then part of the history that this server stands for (ZOOKEEPER-2845).
     pub(crate) tail: VecDeque<LogEntry>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) disk: DiskState,
     /// Committed in this turn, for checkers.
     pub(crate) applied_this_turn: Vec<LogEntry>,
     pub(crate) digest_mismatches: u64,
@@ -94,6 +97,7 @@ impl Shared {
             current: found.current,
             tail: VecDeque::new(),
             snapshots: Snapshots::new(&config),
+            disk: DiskState::default(),
             applied_this_turn: Vec::new(),
             digest_mismatches: 0,
             halted: false,
@@ -155,7 +159,15 @@ impl Shared {
     // ----- the disk queue -----
 
     fn write(&mut self, mark: Mark, op: WriteOp) -> WriteSeq {
-        let seq = self.ledger.issue(mark);
+        let bytes = match &op {
+            WriteOp::Append { record, .. } => record.len(),
+            WriteOp::Install(SnapshotStep::Chunk(bytes)) => bytes.len(),
+            WriteOp::Install(_)
+            | WriteOp::AcceptedEpoch(_)
+            | WriteOp::CurrentEpoch(_)
+            | WriteOp::Truncate { .. } => 0,
+        };
+        let seq = self.ledger.issue(mark, self.now.mono, bytes);
         self.out.push(Action::Write { seq, op });
         seq
     }

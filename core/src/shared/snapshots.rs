@@ -38,6 +38,9 @@ pub(crate) struct Snapshots {
     progress: Progress,
     /// The storage has not answered the last step yet.
     waiting: bool,
+    /// The last one did not find its place on the disk.
+    has_failed: bool,
+    pub(crate) failures: u64,
 }
 
 impl Snapshots {
@@ -51,6 +54,8 @@ impl Snapshots {
             threshold: 0,
             progress: Progress::Idle,
             waiting: false,
+            has_failed: false,
+            failures: 0,
         };
         snapshots.rearm();
         snapshots
@@ -73,6 +78,13 @@ impl Snapshots {
     pub(crate) fn count_txn(&mut self) {
         self.txns = self.txns.saturating_add(1);
     }
+
+    /// There is room again: what had none before is due at once.
+    pub(crate) fn retry(&mut self) {
+        if core::mem::take(&mut self.has_failed) {
+            self.txns = self.txns.max(self.threshold);
+        }
+    }
 }
 
 impl Shared {
@@ -83,7 +95,10 @@ impl Shared {
             return;
         }
         match self.snapshots.progress {
-            Progress::Idle if self.snapshots.txns >= self.snapshots.threshold => {
+            // On a disk that is full it would take the room that the log needs.
+            Progress::Idle
+                if self.snapshots.txns >= self.snapshots.threshold && !self.disk.is_low =>
+            {
                 let walk = self.db.begin_walk();
                 let zxid = self.db.walk_zxid(walk);
                 self.snapshots.rearm();
@@ -117,6 +132,10 @@ impl Shared {
     pub(crate) fn on_snapshot_stored(&mut self, ok: bool) {
         assert!(self.snapshots.waiting, "the storage answers steps only");
         self.snapshots.waiting = false;
+        if !ok && self.snapshots.progress != Progress::GivenUp {
+            self.snapshots.has_failed = true;
+            self.snapshots.failures += 1;
+        }
         match self.snapshots.progress {
             Progress::Ending => self.snapshots.progress = Progress::Idle,
             Progress::GivenUp => self.tell_given_up(),

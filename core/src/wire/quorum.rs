@@ -40,6 +40,10 @@ pub const PROTOCOL_VERSION: i32 = 0x10000;
 /// The zxid of packets that are about none.
 pub const NO_ZXID: Zxid = Zxid(-1);
 
+/// Data of a leader's PING while it takes no writes, for lack of room on the disks. Not a word of
+/// ZooKeeper's, whose learners do not look at the data of a PING.
+pub const PING_NO_WRITES: &[u8] = &[1];
+
 /// One packet, borrowed from the stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuorumPacket<'a> {
@@ -233,6 +237,13 @@ pub struct SessionTouch {
 }
 
 impl SessionTouch {
+    /// Among the sessions of a learner's answer: its disk has no room. No session has the id 0, so
+    /// a leader that does not know the word passes it over, as ZooKeeper's do.
+    pub const NO_ROOM: Self = Self {
+        session: SessionId(0),
+        timeout_ms: 1,
+    };
+
     /// Reads one; bytes after it are ignored.
     pub fn decode(data: &[u8]) -> Decoded<Self> {
         Self::read(&mut Reader::new(data))

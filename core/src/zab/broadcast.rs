@@ -218,7 +218,8 @@ impl Broadcast {
     /// Containers and TTL nodes whose time is over are deleted by nobody's transaction.
     fn sweep(&mut self, sh: &mut Shared) {
         for path in self.sweeper.step(&sh.db, &self.outstanding, sh.now) {
-            if self.is_exhausted() {
+            // What is not deleted now is found again.
+            if self.is_exhausted() || !sh.clients.takes_writes() {
                 return;
             }
             let (session, op) = (SessionId::NOBODY, op::DELETE_CONTAINER);
@@ -313,6 +314,9 @@ impl Broadcast {
                 self.tracker.close(session);
                 None
             }
+            // Of a learner that had not heard yet, or that does not know. The answer takes some
+            // room, too, but less.
+            _ if !sh.clients.takes_writes() => Some(Refusal::Everything(ErrorCode::NotReadOnly)),
             _ => self.judge_session(session, scope, origin, sh),
         };
         self.propose(session, cxid, op, body, identities, refuse, sh);

@@ -5,6 +5,7 @@
 mod client;
 mod limits;
 mod nodes;
+mod room;
 mod sessions;
 mod without_quorum;
 mod world;

@@ -80,6 +80,8 @@ pub(crate) struct World {
     /// Both directions of each link.
     links: BTreeMap<End, End>,
     cut: BTreeSet<ServerId>,
+    /// Disks of which nothing is heard, with what there would be to hear.
+    stuck: BTreeMap<ServerId, Vec<Event>>,
     next_id: u64,
     events: VecDeque<(ServerId, Event)>,
     clients: BTreeMap<ConnId, Vec<u8>>,
@@ -145,6 +147,7 @@ impl World {
             disks,
             links: BTreeMap::new(),
             cut: BTreeSet::new(),
+            stuck: BTreeMap::new(),
             next_id: 1,
             events: VecDeque::new(),
             clients: BTreeMap::new(),
@@ -273,6 +276,22 @@ impl World {
 
     pub(crate) fn rejoin(&mut self, id: ServerId) {
         self.cut.remove(&id);
+    }
+
+    /// From now on nothing that a server writes becomes stable, until [`Self::unstick`].
+    pub(crate) fn stick(&mut self, id: ServerId) {
+        self.stuck.insert(id, Vec::new());
+    }
+
+    pub(crate) fn unstick(&mut self, id: ServerId) {
+        let held = self.stuck.remove(&id).expect("it was stuck");
+        self.events
+            .extend(held.into_iter().map(|event| (id, event)));
+    }
+
+    /// The disk of a server becomes full but for its reserve, or has room again.
+    pub(crate) fn set_low(&mut self, id: ServerId, low: bool) {
+        self.turn(id, Some(Input::DiskRoom { low }));
     }
 
     /// A client that asks for a session.
@@ -452,7 +471,10 @@ impl World {
                 } else {
                     Event::Persisted(seq)
                 };
-                self.events.push_back((id, event));
+                match self.stuck.get_mut(&id) {
+                    Some(held) => held.push(event),
+                    None => self.events.push_back((id, event)),
+                }
             }
             Action::Snapshot(_) => self.events.push_back((id, Event::Stored)),
             Action::Send { link, bytes } => self.send(id, link, out.bytes(bytes).to_vec()),

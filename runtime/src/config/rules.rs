@@ -282,6 +282,12 @@ static ROWS: &[Row] = &[
         |r| Some(r.throttle.wait_max.as_millis().to_string()),
     ),
     row(
+        "vivarium.diskTimeout",
+        Bare,
+        |d, v| millis(v, 0, &mut d.rules.disk_patience),
+        |r| Some(r.disk_patience.as_millis().to_string()),
+    ),
+    row(
         "vivarium.memoryLimit",
         Bare,
         |d, v| number(v, 0, i64::MAX as u64, &mut d.rules.memory_max),

@@ -139,6 +139,10 @@ pub(super) fn log_event(event: &Event) {
         ),
         Event::LimitReached(limit) => tracing::warn!("{}", refused_by(limit)),
         Event::SnapshotTaken { zxid } => tracing::info!(%zxid, "snapshot taken"),
+        Event::TakesWrites(false) => tracing::error!(
+            "writes are refused (-119): too few servers have room on their disks; reads go on"
+        ),
+        Event::TakesWrites(true) => tracing::info!("writes are taken again"),
         Event::Note { text } => tracing::info!("{text}"),
     }
 }

@@ -179,6 +179,10 @@ impl Machine for Obedient {
             packets_sent: 0,
             proposal_sizes: (-1, -1, -1),
             digest_mismatches: 0,
+            disk_full: false,
+            disk_stuck: false,
+            writes_refused: false,
+            snapshot_errors: 0,
         }
     }
 }

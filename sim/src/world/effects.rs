@@ -186,6 +186,7 @@ impl World {
             | Report::SnapshotTaken { .. }
             | Report::QuotaExceeded(_)
             | Report::LimitReached(_)
+            | Report::TakesWrites(_)
             | Report::Note { .. } => {}
         }
         self.tell(h, format_args!("{text}"));

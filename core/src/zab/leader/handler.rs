@@ -57,6 +57,8 @@ pub(super) struct Handler {
     pub(super) pings: VecDeque<u64>,
     /// The newest round of pings that was answered.
     pub(super) confirmed: u64,
+    /// Its disk has no room, by its own word.
+    pub(super) lacks_room: bool,
     stream: Option<Stream>,
 }
 
@@ -73,6 +75,7 @@ impl Handler {
             forwarding_since: now,
             pings: VecDeque::new(),
             confirmed: 0,
+            lacks_room: false,
             stream: None,
         }
     }

@@ -8,14 +8,16 @@ use super::handler::{Handler, Stage};
 use super::synchronize::{commit, encoded, proposal};
 use super::{Leading, Phase};
 use crate::boundary::CloseReason;
-use crate::ids::{LinkId, Zxid};
+use crate::ids::{LinkId, ServerId, Zxid};
 use crate::log::LogEntry;
 use crate::mutants::Mutant;
 use crate::pipeline::Upstream;
 use crate::session::Scope;
 use crate::session::tracker::Owner;
 use crate::shared::Shared;
-use crate::wire::quorum::{Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet};
+use crate::wire::quorum::{
+    Forwarded, NO_ZXID, PING_NO_WRITES, QuorumPacket, Revalidated, SessionTouch, packet,
+};
 use crate::zab::broadcast::{News, Request};
 use crate::zab::{Leave, Trouble};
 
@@ -95,6 +97,7 @@ impl Leading {
         let Phase::Broadcast { order, .. } = &mut self.phase else {
             return Ok(());
         };
+        let lacks_room = touches.contains(&SessionTouch::NO_ROOM);
         for touch in touches {
             order.touch(touch.session, touch.timeout_ms, sh);
         }
@@ -102,6 +105,7 @@ impl Leading {
             .handlers
             .get_mut(&link)
             .expect("the caller has seen it");
+        handler.lacks_room = lacks_room;
         if let Some(round) = handler.pings.pop_front() {
             handler.confirmed = round;
             self.confirm(round, sh);
@@ -204,8 +208,12 @@ impl Leading {
             }
         }
         self.spread_news(sh);
+        let is_news = self.established().is_some() && {
+            let takes_writes = self.takes_writes(sh);
+            sh.set_takes_writes(takes_writes)
+        };
         let wants_round = self.order().is_some_and(|o| o.wants_round());
-        if wants_round {
+        if wants_round || is_news {
             self.ping(sh);
         }
         self.step_streams(sh);
@@ -304,8 +312,11 @@ impl Leading {
             return Ok(());
         };
         let sync_time = sh.sync_time();
+        // One that says that its disk is full may stay: it bounds by itself how far it is behind,
+        // and serves reads as well as any.
         let stuck = |h: &&Handler| {
-            let Some(server) = h.server.filter(|_| h.votes && h.is_forwarding()) else {
+            let can_vote = h.votes && h.is_forwarding() && !h.lacks_room;
+            let Some(server) = h.server.filter(|_| can_vote) else {
                 return false;
             };
             let waiting = order.waiting_for(server, h.forwarding_since);
@@ -323,8 +334,41 @@ impl Leading {
         if self.half_ticks.is_multiple_of(2) && !self.has_quorum(sh) {
             return Err(Leave("a quorum does not follow any more"));
         }
+        if self.can_others_lead(sh)
+            && let Some(why) = sh.reason_to_make_way()
+        {
+            return Err(Leave(why));
+        }
         self.ping(sh);
         Ok(())
+    }
+
+    /// Voters whose disks can take another write: a quorum without ourselves?
+    fn can_others_lead(&self, sh: &Shared) -> bool {
+        sh.voters.is_quorum(&self.with_room())
+    }
+
+    fn with_room(&self) -> BTreeSet<ServerId> {
+        let serving = |h: &&Handler| matches!(h.stage, Stage::Synchronized { serving: true });
+        let able = self
+            .handlers
+            .values()
+            .filter(|h| serving(h) && h.votes && !h.lacks_room);
+        able.filter_map(|h| h.server).collect()
+    }
+
+    /// A write is taken only if a quorum of those who follow, ourselves included, has room for it:
+    /// what is proposed can then become stable. How many follow at all is another question.
+    fn takes_writes(&self, sh: &Shared) -> bool {
+        let lacking = |h: &Handler| h.votes && h.lacks_room;
+        if sh.has_room() && !self.handlers.values().any(lacking) {
+            return true;
+        }
+        let mut able = self.with_room();
+        if sh.has_room() {
+            able.insert(sh.config.me);
+        }
+        sh.voters.is_quorum(&able)
     }
 
     /// Ourselves and the voters that follow and were heard of lately.
@@ -346,7 +390,11 @@ impl Leading {
             return;
         };
         let round = order.begin_round();
-        let packet = encoded(&QuorumPacket::bare(packet::PING, zxid));
+        let mut ping = QuorumPacket::bare(packet::PING, zxid);
+        if !sh.clients.takes_writes() {
+            ping.data = Some(PING_NO_WRITES);
+        }
+        let packet = encoded(&ping);
         for handler in self.handlers.values_mut() {
             if matches!(handler.stage, Stage::Synchronized { serving: true }) {
                 handler.pings.push_back(round);

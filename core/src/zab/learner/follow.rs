@@ -12,7 +12,9 @@ use crate::log::LogEntry;
 use crate::mutants::Mutant;
 use crate::pipeline::Upstream;
 use crate::shared::Shared;
-use crate::wire::quorum::{Forwarded, NO_ZXID, QuorumPacket, Revalidated, SessionTouch, packet};
+use crate::wire::quorum::{
+    Forwarded, NO_ZXID, PING_NO_WRITES, QuorumPacket, Revalidated, SessionTouch, packet,
+};
 use crate::wire::records::op;
 use crate::zab::Trouble;
 
@@ -33,7 +35,10 @@ impl Learner {
                 self.log_proposal(entry, sh);
                 let _ = sh.commit_next();
             }
-            packet::PING => self.on_ping(packet.zxid, sh),
+            packet::PING => {
+                sh.set_takes_writes(packet.data != Some(PING_NO_WRITES));
+                self.on_ping(packet.zxid, sh);
+            }
             packet::REVALIDATE => {
                 let answer = packet.data.and_then(|data| Revalidated::decode(data).ok());
                 let malformed = Trouble::Close(CloseReason::PeerMalformed("REVALIDATE"));
@@ -92,6 +97,9 @@ impl Learner {
                 timeout_ms,
             }
             .encode(&mut data);
+        }
+        if sh.disk.is_low {
+            SessionTouch::NO_ROOM.encode(&mut data);
         }
         let packet = QuorumPacket::with_data(packet::PING, zxid, &data);
         if let Some(link) = self.link {

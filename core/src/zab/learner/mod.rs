@@ -223,6 +223,9 @@ impl Learner {
         sh: &mut Shared,
     ) -> Result<(), Trouble> {
         while sh.links.is_open(link) && !sh.halted {
+            if sh.is_disk_queue_full() {
+                return Err(Trouble::Leave(Leave("the disk is too far behind")));
+            }
             let rest = &all[*at..];
             match &mut self.stage {
                 Stage::Reloading { .. } => return Ok(()),

@@ -68,6 +68,7 @@ request_throttle_max_requests=20
 sessionRequireClientSASLAuth=false
 skipACL=yes
 throttled_op_wait_time=500
+vivarium.diskTimeout=3000
 vivarium.memoryLimit=123456789012
 znode.container.checkIntervalMs=100
 znode.container.maxNeverUsedIntervalMs=300000
@@ -94,6 +95,7 @@ fn all() -> Rules {
         address_connections_max: 0,
         connections_max: 100,
         memory_max: 123_456_789_012,
+        disk_patience: Duration::from_secs(3),
         epoch_counter_max: Rules::default().epoch_counter_max,
         throttle: Throttle {
             requests_max: 20,
