@@ -346,11 +346,151 @@ fn a_history_that_was_replaced_begins_another_line() {
         )
     };
     assert!(back("new", new["zxid"].as_str().expect("text")).contains(&digest(&new)));
+    // The old one is still there for who asks for it.
+    let dir = source.dir().join("old");
+    restore(&to, &dir, &["--line", "0"]);
+    assert!(fsck(&dir).contains(&digest(&old)));
     // The same zxid in the old history is not mixed up with it: its folder is whole by itself.
     let manifest = fs::read(to.join("backup.json")).expect("a manifest");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     assert_eq!(manifest["lines"][1]["folder"], "line-2");
     assert!(fsck(&to).contains(&digest(&old)));
+}
+
+#[test]
+fn what_was_purged_between_two_backups_is_a_gap_that_is_told() {
+    let source = Plan::new("backup-gap", 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=20")
+        .start();
+    let to = source.dir().join("archive");
+    let mut client = source.client(1);
+    let mut write = |from: i32, count: i32| {
+        for number in from..from + count {
+            let made = client.create(&format!("/n{number}"), b"x", flag::PERSISTENT);
+            made.expect("answered");
+        }
+    };
+    write(0, 100);
+    let first = backup(&source, 1, &to);
+    let one = zxid(&first["zxid"]);
+    write(100, 600);
+    let gone = |log: &std::path::PathBuf| {
+        let name = log.extension().expect("a zxid").to_str().expect("text");
+        i64::from_str_radix(name, 16).expect("a zxid") > one + 1
+    };
+    wait::until("the purge", Duration::from_secs(30), || {
+        logs(&source.version_dir(1)).iter().all(gone).then_some(())
+    });
+    let second = backup(&source, 1, &to);
+    assert_eq!(second["line"], 1, "{second}");
+    let back = source.dir().join("back");
+    let inside = format!("{:#x}", one + 5);
+    let said = complaint(&["restore", text(&to), text(&back), "--at", &inside]);
+    assert!(said.contains("in no backup") && said.contains("more often"), "{said}");
+    let time = transactions(&to).last().expect("one")["time"].clone();
+    let later = format!("{}9Z", &time.as_str().expect("text")[..22]);
+    let said = complaint(&["restore", text(&to), text(&back), "--at", &later]);
+    assert!(said.contains("in no backup"), "{later}: {said}");
+    let made = restore(&to, &back, &["--at", first["zxid"].as_str().expect("text")]);
+    assert_eq!(made["digest"], first["digest"]);
+}
+
+#[test]
+fn one_file_is_enough_for_the_newest_state() {
+    let source = Plan::new("backup-file", 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=50")
+        .start();
+    let mut client = source.client(1);
+    for number in 0..120 {
+        let path = format!("/n{number:03}");
+        client.create(&path, b"x", flag::PERSISTENT).expect("answered");
+    }
+    let file = source.dir().join("newest.snapshot");
+    for _ in 0..2 {
+        let made = backup(&source, 1, &file);
+        assert_eq!(zxid(&made["zxid"]), client.last_zxid());
+        let back = source.dir().join(format!("back-{}", made["zxid"].as_str().expect("text")));
+        let found = restore(&file, &back, &[]);
+        assert_eq!(found["digest"], made["digest"]);
+        assert_eq!(found["digest"], transactions(&source.data_dir(1)).last().expect("one")["digest"]);
+        client.create("/later", b"", flag::PERSISTENT).expect("answered");
+    }
+    let exported = told(&["export", text(&file), "--path", "/n007"]);
+    assert_eq!(exported["znodes"][0]["data"], "x");
+    assert!(!file.with_extension("tmp").exists());
+    // Without the list beside it the file itself tells its zxid.
+    fs::remove_file(source.dir().join("newest.snapshot.json")).expect("removed");
+    let dry = source.dir().join("dry");
+    assert_eq!(restore(&file, &dry, &["--dry-run"])["znodes"], 126);
+    let Some(java) = peers::newest_zookeeper("one_file_is_enough_for_the_newest_state") else {
+        return;
+    };
+    let name = format!("version-2/snapshot.{:x}", client.last_zxid() - 1);
+    let (_server, mut back) = started("backup-file-java", Kind::ZooKeeper(java), |dir| {
+        fs::create_dir_all(dir.join("version-2")).expect("made");
+        fs::copy(&file, dir.join(name)).expect("copied");
+    });
+    assert!(exists(&mut back, "/n119"));
+}
+
+#[test]
+fn rot_in_a_log_that_is_being_written_is_refused_and_a_torn_end_is_not() {
+    let mut source = Plan::new("backup-rot", 1).kind(Kind::Vivarium).start();
+    let mut client = source.client(1);
+    for number in 0..50 {
+        let path = format!("/n{number:03}");
+        client.create(&path, b"x", flag::PERSISTENT).expect("answered");
+    }
+    let dir = source.data_dir(1);
+    let log = logs(&source.version_dir(1)).pop().expect("a log");
+    let name = log.file_name().expect("a name").to_str().expect("text").to_owned();
+    flip(&log, 2_000);
+    let to = source.dir().join("archive");
+    let said = complaint(&["backup", text(&dir), "-o", text(&to)]);
+    assert!(said.contains(&name) && said.contains("damaged at offset"), "{said}");
+    assert!(!to.join("backup.json").exists());
+    // The rot is gone, and a kill has torn the last record.
+    flip(&log, 2_000);
+    let whole = transactions(&dir).len();
+    source.kill(1);
+    let verified = run(&["log", "verify", "--json", text(&log)]);
+    let verified: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
+    let used = verified["used"].as_u64().expect("a length");
+    let file = fs::OpenOptions::new().write(true).open(&log).expect("a file");
+    file.set_len(used - 3).expect("cut");
+    let made = told(&["backup", text(&dir), "-o", text(&to), "--json"]);
+    assert_eq!(transactions(&to).len(), whole - 1, "{made}");
+}
+
+#[test]
+fn a_backup_that_was_killed_leaves_the_one_before() {
+    let source = Plan::new("backup-killed", 1)
+        .kind(Kind::Vivarium)
+        .line("snapCount=100")
+        .start();
+    let to = source.dir().join("archive");
+    let writers = Writers::start(&[source.client_address(1)], 3, 0);
+    let mut made = backup(&source, 1, &to);
+    for round in 0_u64..12 {
+        let mut child = Command::new(program::vivarium())
+            .args(["backup", text(&source.data_dir(1)), "-o", text(&to)])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        std::thread::sleep(Duration::from_millis(4 * round));
+        child.kill().expect("an own child can be killed");
+        child.wait().expect("it ends");
+        let dry = source.dir().join("dry");
+        let before = restore(&to, &dry, &["--dry-run"]);
+        // It may have been done already.
+        assert!(zxid(&before["zxid"]) >= zxid(&made["zxid"]), "{before}");
+        if round % 4 == 3 {
+            made = backup(&source, 1, &to);
+        }
+    }
+    drop(writers.stop());
 }
 
 fn exists(client: &mut Client, path: &str) -> bool {

@@ -134,7 +134,7 @@ impl Run {
         }
     }
 
-    fn read(value: &Value) -> Result<Self, String> {
+    pub(super) fn read(value: &Value) -> Result<Self, String> {
         Ok(Self {
             time: text(value, "time")?,
             zxid: Zxid(hex(value, "zxid")? as i64),

@@ -8,6 +8,7 @@
 
 mod copying;
 mod manifest;
+pub(super) mod single;
 mod source;
 
 use std::fs::{self, File, TryLockError};
@@ -48,15 +49,19 @@ const TRIES_MAX: u32 = 8;
 /// ZooKeeper, too. backup.json names the files, their checksums, the zxid, the epochs and the
 /// digest of the tree.
 ///
-/// Everything that the server has acknowledged before the start of the backup is in it. One member
-/// of an ensemble is enough; what a lagging follower has not seen yet is not in its backup, so take
-/// the leader where that matters.
+/// With -o NAME.snapshot the backup is one file instead, a snapshot of the newest state, and
+/// NAME.snapshot.json beside it. `vivarium restore` takes it, and so does a ZooKeeper that finds it
+/// as version-2/snapshot.ZXID.
+///
+/// Everything that the server has acknowledged before the start of the backup is in it, and perhaps
+/// writes that were still under way. One member of an ensemble is enough; what a lagging follower
+/// has not seen yet is not in its backup, so take the leader where that matters.
 #[derive(Args, Debug)]
 pub struct Backup {
     /// dataDir, a zoo.cfg, or HOST:PORT of a server on this machine that answers conf
     source: String,
-    /// The directory of the backup; made if it does not exist
-    #[arg(short, long, value_name = "DIR")]
+    /// The directory of the backup, made if it does not exist; or a file, NAME.snapshot
+    #[arg(short, long, value_name = "DIR|FILE")]
     output: PathBuf,
     /// dataLogDir, if SOURCE is a directory and it is another one
     #[arg(long, value_name = "DIR")]
@@ -84,36 +89,54 @@ impl Backup {
             self.log_dir.as_deref(),
             self.server.as_deref(),
         )?;
-        let _lock = self.prepare()?;
-        let mut archive = Archive {
-            dir: &self.output,
-            manifest: Manifest::read(&self.output)?.unwrap_or_default(),
+        let fields = if self.output.extension().is_some_and(|e| e == single::SUFFIX) {
+            let (run, bytes) = single::write(&source, &self.output)?;
+            self.fields(&run, &[("copied_files", 1), ("copied_bytes", bytes)])
+        } else {
+            self.archive(&source)?
         };
-        let at = archive.line_for(&source)?;
-        let mut done = Done::default();
-        archive.copy_all(&source, at, &mut done)?;
-        let run = archive.verify(&source, at)?;
-        archive.commit(run)?;
-        let run = archive.manifest.runs.last().expect("committed above");
-        let mut fields: Fields = vec![
-            ("backup", json!(self.output.display().to_string())),
-            ("zxid", json!(run.zxid.to_string())),
-            ("digest", json!(format!("0x{:x}", run.digest))),
-            ("znodes", json!(run.znodes)),
-            ("sessions", json!(run.sessions)),
-            ("copied_files", json!(done.files)),
-            ("copied_bytes", json!(done.bytes)),
-            ("unchanged_files", json!(done.kept)),
-        ];
-        if at > 0 {
-            fields.push(("line", json!(run.line)));
-        }
         if self.json {
             writeln!(out, "{}", object(fields))?;
         } else {
             writeln!(out, "{}", text_line(&fields))?;
         }
         Ok(())
+    }
+
+    /// Adds to the directory what is new.
+    fn archive(&self, source: &Source) -> Result<Fields, ToolError> {
+        let _lock = self.prepare()?;
+        let mut archive = Archive {
+            dir: &self.output,
+            manifest: Manifest::read(&self.output)?.unwrap_or_default(),
+        };
+        let at = archive.line_for(source)?;
+        let mut done = Done::default();
+        archive.copy_all(source, at, &mut done)?;
+        let run = archive.verify(source, at)?;
+        archive.commit(run)?;
+        let run = archive.manifest.runs.last().expect("committed above");
+        let mut counts = vec![
+            ("copied_files", done.files),
+            ("copied_bytes", done.bytes),
+            ("unchanged_files", done.kept),
+        ];
+        if at > 0 {
+            counts.push(("line", run.line));
+        }
+        Ok(self.fields(run, &counts))
+    }
+
+    fn fields(&self, run: &Run, counts: &[(&'static str, u64)]) -> Fields {
+        let mut fields: Fields = vec![
+            ("backup", json!(self.output.display().to_string())),
+            ("zxid", json!(run.zxid.to_string())),
+            ("digest", json!(format!("0x{:x}", run.digest))),
+            ("znodes", json!(run.znodes)),
+            ("sessions", json!(run.sessions)),
+        ];
+        fields.extend(counts.iter().map(|(name, count)| (*name, json!(count))));
+        fields
     }
 
     /// Makes the directory and keeps other runs out.
@@ -355,40 +378,11 @@ impl Archive<'_> {
         let total = read_bytes(&set);
         let set = set.watched("verify", total);
         let found = check_up(&set, None)?;
-        let zxid = found.database.applied();
-        compare_digests(&set, &found)?;
-        // The start of an epoch is shown by a server, but is no transaction.
-        if let Some(floor) = source.floor.filter(|floor| floor.counter() > 0)
-            && zxid < floor
-        {
-            return Err(ToolError::Failed(format!(
-                "the server was at {floor} before the backup began, but its files end at {zxid}: \
-                 do {} and {} belong to it?",
-                source.data_dir.display(),
-                source.log_dir.display()
-            )));
-        }
-        let [accepted, current] = read_epochs(&source.files())?;
-        let before = self
-            .manifest
-            .runs
-            .last()
-            .map_or(Epoch(0), |run| run.accepted);
-        let current = current.unwrap_or(Epoch(0)).max(zxid.epoch());
-        let accepted = accepted.unwrap_or(Epoch(0)).max(current).max(before);
-        Ok(Run {
-            time: now(),
-            zxid,
-            accepted,
-            current,
-            digest: found.database.digest(),
-            znodes: found.database.tree().node_count() as u64,
-            sessions: found.database.sessions().len() as u64,
-            server: source.server.clone(),
-            data_dir: source.data_dir.display().to_string(),
-            log_dir: source.log_dir.display().to_string(),
-            line: at as u64,
-        })
+        let mut run = run_of(source, &set, &found)?;
+        let before = self.manifest.runs.last();
+        run.accepted = before.map_or(run.accepted, |before| before.accepted.max(run.accepted));
+        run.line = at as u64;
+        Ok(run)
     }
 
     /// From here on the run counts.
@@ -410,6 +404,38 @@ impl Archive<'_> {
         text.push(b'\n');
         replace(&self.dir.join(NAME), &text)
     }
+}
+
+/// What was found, compared with what the server has told and logged.
+fn run_of(source: &Source, set: &FileSet, found: &Checkup) -> Result<Run, ToolError> {
+    let zxid = found.database.applied();
+    compare_digests(set, found)?;
+    // The start of an epoch is shown by a server, but is no transaction.
+    if let Some(floor) = source.floor.filter(|floor| floor.counter() > 0)
+        && zxid < floor
+    {
+        return Err(ToolError::Failed(format!(
+            "the server was at {floor} before the backup began, but its files end at {zxid}: do \
+             {} and {} belong to it?",
+            source.data_dir.display(),
+            source.log_dir.display()
+        )));
+    }
+    let [accepted, current] = read_epochs(&source.files())?;
+    let current = current.unwrap_or(Epoch(0)).max(zxid.epoch());
+    Ok(Run {
+        time: now(),
+        zxid,
+        accepted: accepted.unwrap_or(Epoch(0)).max(current),
+        current,
+        digest: found.database.digest(),
+        znodes: found.database.tree().node_count() as u64,
+        sessions: found.database.sessions().len() as u64,
+        server: source.server.clone(),
+        data_dir: source.data_dir.display().to_string(),
+        log_dir: source.log_dir.display().to_string(),
+        line: 0,
+    })
 }
 
 /// About what a start reads of these files: the newest snapshot and the logs after it.

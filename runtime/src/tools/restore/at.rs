@@ -5,8 +5,8 @@ use std::time::UNIX_EPOCH;
 use vivarium_core::ids::Zxid;
 use vivarium_core::time::WallMs;
 use vivarium_core::wire::txn::TxnHeader;
-use vivarium_storage::Files;
-use vivarium_storage::inspect::{log_names, look};
+use vivarium_storage::inspect::{log_names, look, read_log};
+use vivarium_storage::{Dir, Files};
 
 use super::super::ToolError;
 use super::super::directory::parse_zxid;
@@ -81,7 +81,7 @@ impl Split {
     pub(super) fn of<F: Files>(files: &F, at: Option<At>) -> Result<Self, ToolError> {
         let mut split = Self::default();
         for name in log_names(files)? {
-            look(files, &name, 0, &mut |_, zxid, record| {
+            let seen = look(files, &name, 0, &mut |_, zxid, record| {
                 let Ok(header) = TxnHeader::peek(record) else {
                     return;
                 };
@@ -103,6 +103,11 @@ impl Split {
                 };
                 Span::add(side, zxid, header.time);
             })?;
+            let len = files.len(Dir::Logs, &name);
+            if len.is_ok_and(|len| len > seen.end) {
+                // All of it was whole once: this says what has happened to it.
+                read_log(files, &name, &mut |_, _, _| true)?;
+            }
         }
         Ok(split)
     }

@@ -16,12 +16,14 @@ use serde_json::json;
 use vivarium_core::database::Database;
 use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::time::WallMs;
-use vivarium_storage::inspect::{check_up, read_epochs, snapshot_zxid};
+use vivarium_storage::inspect::{check_up, log_zxid, read_epochs, snapshot_zxid};
 use vivarium_storage::rebuild::write_state;
 use vivarium_storage::{Dir, RealFiles};
 
 use super::ToolError;
-use super::backup::{self, Manifest, about, capture, directories, logged_digest, read_bytes};
+use super::backup::{
+    self, Manifest, about, capture, directories, logged_digest, read_bytes, single,
+};
 use super::directory::at as server_files;
 use super::file_set::FileSet;
 use super::records::{Fields, line, object, time};
@@ -50,7 +52,7 @@ use at::{At, Span, Split};
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Restore {
-    /// The directory of a backup, or the dataDir of a server
+    /// The directory of a backup, NAME.snapshot, or the dataDir of a server, which may run
     from: PathBuf,
     /// dataDir to be made, or the zoo.cfg that names it
     target: PathBuf,
@@ -63,6 +65,9 @@ pub struct Restore {
     /// dataLogDir of FROM, if FROM is no backup and it is another directory
     #[arg(long, value_name = "DIR")]
     from_log_dir: Option<PathBuf>,
+    /// Only from this line of FROM's backup.json, counted from 0; default: the newest that fits
+    #[arg(long, value_name = "NUMBER")]
+    line: Option<usize>,
     /// Only say what would be restored and what left out
     #[arg(long)]
     dry_run: bool,
@@ -95,19 +100,10 @@ impl Restore {
         refuse_history(&log_dir)?;
         let (histories, accepted) = self.histories()?;
         let history = self.choose(&histories)?;
-        for (path, bytes, sum) in &history.sums {
-            let found = backup::sha1(path, *bytes)?;
-            if found != *sum {
-                return Err(ToolError::Failed(format!(
-                    "{} has the checksum {found}, but had {sum} when it was backed up: the disk of \
-                     the backup has changed it",
-                    path.display()
-                )));
-            }
-        }
         let limit = history.limit(self.at);
         let mut found = history.state(limit)?;
         let zxid = found.database.applied();
+        history.compare_sums(&found.snapshot, zxid)?;
         let newest = histories.iter().filter_map(History::last).max();
         let current = zxid.epoch();
         let reached = newest.map_or(current, |(zxid, _)| zxid.epoch());
@@ -130,7 +126,10 @@ impl Restore {
         if let Some(manifest) = Manifest::read(from)? {
             let accepted = manifest.runs.iter().map(|run| run.accepted).max();
             let mut histories = Vec::new();
-            for line in manifest.lines.iter().rev() {
+            for (number, line) in manifest.lines.iter().enumerate().rev() {
+                if self.line.is_some_and(|wanted| wanted != number) {
+                    continue;
+                }
                 let path = line.path(from);
                 let sums = line
                     .files
@@ -142,8 +141,10 @@ impl Restore {
             return Ok((histories, accepted.unwrap_or(Epoch(0))));
         }
         if !from.is_dir() {
-            let problem = format!("{} is no directory", from.display());
-            return Err(ToolError::Failed(problem));
+            let single = single::open(from)?;
+            let accepted = single.run.map_or(Epoch(0), |run| run.accepted);
+            let history = History::open(single.set, single.sums, self.at)?;
+            return Ok((vec![history], accepted));
         }
         let files = server_files(from, self.from_log_dir.as_deref().unwrap_or(from));
         let [accepted, _] = read_epochs(&files)?;
@@ -180,6 +181,20 @@ impl Restore {
                 "the history in {} ends at {last} ({}), before {wanted}",
                 self.from.display(),
                 time(at)
+            )));
+        }
+        let is_beyond = match (self.at, chosen.last()) {
+            (Some(At::Zxid(wanted)), Some((last, _))) => wanted > last,
+            (Some(At::Time(_)), _) => chosen.split.after.is_none(),
+            (_, _) => false,
+        };
+        if is_beyond && !std::ptr::eq(chosen, newest) {
+            let (last, at) = chosen.last().unwrap_or_default();
+            return Err(ToolError::Failed(format!(
+                "that moment is in no backup: one history ends at {last} ({}), the next begins \
+                 with the snapshot of {}; back up more often, before the server purges its logs",
+                time(at),
+                newest.oldest().unwrap_or_default()
             )));
         }
         Ok(chosen)
@@ -299,6 +314,32 @@ impl History {
                 )
             }
         }
+    }
+
+    /// Compares the checksums of the files that were read.
+    fn compare_sums(&self, snapshot: &str, zxid: Zxid) -> Result<(), ToolError> {
+        let start = snapshot_zxid(snapshot).unwrap_or(Zxid::ZERO);
+        let logs = self.set.entries().iter();
+        let logs = logs.filter_map(|entry| Some((log_zxid(&entry.name)?, &entry.path)));
+        let first = logs.clone().map(|(first, _)| first).filter(|first| *first <= start.next());
+        let first = first.max().unwrap_or(Zxid::ZERO);
+        let read = logs.filter(|(at, _)| (first..=zxid).contains(at)).map(|(_, path)| path);
+        let snapshots = self.set.entries().iter().filter(|entry| entry.name == snapshot);
+        let read: Vec<&PathBuf> = read.chain(snapshots.map(|entry| &entry.path)).collect();
+        for (path, bytes, sum) in &self.sums {
+            if !read.contains(&path) {
+                continue;
+            }
+            let found = backup::sha1(path, *bytes)?;
+            if found != *sum {
+                return Err(ToolError::Failed(format!(
+                    "{} has the checksum {found}, but had {sum} when it was backed up: the disk of \
+                     the backup has changed it",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The state after the last transaction up to `limit`.

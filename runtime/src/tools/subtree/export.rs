@@ -6,14 +6,16 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use vivarium_core::database::Database;
 use vivarium_core::wire::records::Acl;
 use vivarium_storage::inspect::{check_up, read_snapshot};
 
 use super::super::ToolError;
-use super::super::backup::{Manifest, about, capture, read_bytes, sync_dir};
+use super::super::backup::{Manifest, about, capture, read_bytes, single, sync_dir};
 use super::super::client::{Auth, parse_auth};
-use super::super::directory::{Target, at};
+use super::super::directory::at;
+use super::super::records::{Fields, line, object};
 use super::super::snapshot::walk;
 use super::document::{self, About, Item, Kind};
 use super::{is_system, live, parse_path};
@@ -30,7 +32,7 @@ use super::{is_system, live, parse_path};
 /// there as text, other data in base64.
 #[derive(Args, Debug)]
 pub struct Export {
-    /// HOST:PORT of a server, a dataDir, the directory of a backup, or a snapshot
+    /// HOST:PORT of a server, a dataDir, a backup, or a snapshot
     source: String,
     /// The top of the subtree
     #[arg(long, default_value = "/", value_parser = parse_path)]
@@ -44,6 +46,9 @@ pub struct Export {
     /// Who to be at the server: digest:user:password, or another scheme; may be repeated
     #[arg(long, value_name = "SCHEME:CREDENTIALS", value_parser = parse_auth)]
     auth: Vec<Auth>,
+    /// With -o: print the result as JSON
+    #[arg(long)]
+    json: bool,
     /// Ephemerals, too
     #[arg(long)]
     ephemerals: bool,
@@ -79,16 +84,19 @@ impl Export {
             Some(dir) if dir != Path::new("") => sync_dir(dir)?,
             _ => sync_dir(Path::new("."))?,
         }
-        writeln!(
-            out,
-            "file={} znodes={} ephemerals_left_out={} zxid_from={} zxid_to={} consistent={}",
-            file.display(),
-            items.len(),
-            head.ephemerals_left_out,
-            head.from,
-            head.to,
-            head.consistent
-        )?;
+        let fields: Fields = vec![
+            ("file", json!(file.display().to_string())),
+            ("znodes", json!(items.len())),
+            ("ephemerals_left_out", json!(head.ephemerals_left_out)),
+            ("zxid_from", json!(head.from.to_string())),
+            ("zxid_to", json!(head.to.to_string())),
+            ("consistent", json!(head.consistent)),
+        ];
+        if self.json {
+            writeln!(out, "{}", object(fields))?;
+        } else {
+            writeln!(out, "{}", line(&fields))?;
+        }
         Ok(())
     }
 
@@ -153,9 +161,9 @@ impl Export {
 
     fn database(&self, path: &Path) -> Result<Database, ToolError> {
         if !path.is_dir() {
-            let target = Target::open(path)?;
-            let name = target.snapshots()?.swap_remove(0);
-            return Ok(read_snapshot(&target.files, &name)?);
+            let single = single::open(path)?;
+            let total = single.set.bytes();
+            return Ok(read_snapshot(&single.set.watched("read", total), &single.name)?);
         }
         let set = match Manifest::read(path)? {
             Some(manifest) => manifest.lines.last().map(|line| line.set(path)),

@@ -188,6 +188,7 @@ impl Importing<'_> {
     fn compare(&mut self) -> Result<Vec<(String, Step)>, ToolError> {
         let paths: Vec<String> = self.items.keys().cloned().collect();
         let mut steps = Vec::new();
+        let mut progress = Progress::count("znodes compared");
         for batch in paths.chunks(WINDOW) {
             for path in batch {
                 let path = path.as_str();
@@ -199,6 +200,7 @@ impl Importing<'_> {
             }
             for path in batch {
                 let (data, acl) = (self.client.answer()?, self.client.answer()?);
+                progress.more(1);
                 if let Some(step) = self.step(path, &data, &acl)? {
                     steps.push((path.clone(), step));
                 }

@@ -18,6 +18,7 @@ use vivarium_core::wire::records::{Acl, ErrorCode, Stat};
 
 use super::super::ToolError;
 use super::super::client::{Answer, Auth, Client, refusal};
+use super::super::progress::Progress;
 use super::is_system;
 
 /// Znodes that are asked for at once, three requests each.
@@ -134,6 +135,7 @@ impl Reading {
 
     /// Reads these and what is found below them for the first time.
     fn read_all(&mut self, mut open: BTreeSet<String>) -> Result<(), ToolError> {
+        let mut progress = Progress::count("znodes read");
         while !open.is_empty() {
             let mut batch = Vec::new();
             while let Some(path) = open.pop_first() {
@@ -157,6 +159,7 @@ impl Reading {
             for path in &batch {
                 let answers = [self.answer()?, self.answer()?, self.answer()?];
                 self.take(path, &answers, &mut open)?;
+                progress.more(1);
             }
         }
         Ok(())
