@@ -184,7 +184,7 @@ impl Manifest {
         let path = backup.join(NAME);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => {
                 let problem = format!("can not read {}: {e}", path.display());
                 return Err(ToolError::Failed(problem));
@@ -229,6 +229,12 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// There is no such file, or no such directory.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 fn text(value: &Value, name: &str) -> Result<String, String> {
