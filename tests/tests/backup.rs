@@ -102,9 +102,15 @@ fn purge(version_dir: &Path) {
         return;
     };
     let old = logs(version_dir);
-    let keep = old.partition_point(|path| in_name(path) <= oldest).saturating_sub(1);
+    let keep = old
+        .partition_point(|path| in_name(path) <= oldest)
+        .saturating_sub(1);
     let old = old.into_iter().take(keep);
-    for path in found.into_iter().filter(|path| in_name(path) < oldest).chain(old) {
+    for path in found
+        .into_iter()
+        .filter(|path| in_name(path) < oldest)
+        .chain(old)
+    {
         fs::remove_file(path).expect("removed");
     }
 }
@@ -423,7 +429,10 @@ fn what_was_purged_between_two_backups_is_a_gap_that_is_told() {
     let back = source.dir().join("back");
     let inside = format!("{:#x}", one + 5);
     let said = complaint(&["restore", text(&to), text(&back), "--at", &inside]);
-    assert!(said.contains("in no backup") && said.contains("more often"), "{said}");
+    assert!(
+        said.contains("in no backup") && said.contains("more often"),
+        "{said}"
+    );
     let time = transactions(&to).last().expect("one")["time"].clone();
     let later = format!("{}9Z", &time.as_str().expect("text")[..22]);
     let said = complaint(&["restore", text(&to), text(&back), "--at", &later]);
@@ -441,18 +450,27 @@ fn one_file_is_enough_for_the_newest_state() {
     let mut client = source.client(1);
     for number in 0..120 {
         let path = format!("/n{number:03}");
-        client.create(&path, b"x", flag::PERSISTENT).expect("answered");
+        client
+            .create(&path, b"x", flag::PERSISTENT)
+            .expect("answered");
     }
     let file = source.dir().join("newest.snapshot");
     for number in 0..2 {
         let made = backup(&source, 1, &file);
         assert_eq!(zxid(&made["zxid"]), client.last_zxid());
-        let back = source.dir().join(format!("back-{}", made["zxid"].as_str().expect("text")));
+        let back = source
+            .dir()
+            .join(format!("back-{}", made["zxid"].as_str().expect("text")));
         let found = restore(&file, &back, &[]);
         assert_eq!(found["digest"], made["digest"]);
-        assert_eq!(found["digest"], transactions(&source.data_dir(1)).last().expect("one")["digest"]);
+        assert_eq!(
+            found["digest"],
+            transactions(&source.data_dir(1)).last().expect("one")["digest"]
+        );
         let path = format!("/later{number}");
-        client.create(&path, b"", flag::PERSISTENT).expect("answered");
+        client
+            .create(&path, b"", flag::PERSISTENT)
+            .expect("answered");
     }
     let exported = told(&["export", text(&file), "--path", "/n007"]);
     assert_eq!(exported["znodes"][0]["data"], "x");
@@ -478,15 +496,25 @@ fn rot_in_a_log_that_is_being_written_is_refused_and_a_torn_end_is_not() {
     let mut client = source.client(1);
     for number in 0..50 {
         let path = format!("/n{number:03}");
-        client.create(&path, b"x", flag::PERSISTENT).expect("answered");
+        client
+            .create(&path, b"x", flag::PERSISTENT)
+            .expect("answered");
     }
     let dir = source.data_dir(1);
     let log = logs(&source.version_dir(1)).pop().expect("a log");
-    let name = log.file_name().expect("a name").to_str().expect("text").to_owned();
+    let name = log
+        .file_name()
+        .expect("a name")
+        .to_str()
+        .expect("text")
+        .to_owned();
     flip(&log, 2_000);
     let to = source.dir().join("archive");
     let said = complaint(&["backup", text(&dir), "-o", text(&to)]);
-    assert!(said.contains(&name) && said.contains("damaged at offset"), "{said}");
+    assert!(
+        said.contains(&name) && said.contains("damaged at offset"),
+        "{said}"
+    );
     assert!(!to.join("backup.json").exists());
     // The rot is gone, and a kill has torn the last record.
     flip(&log, 2_000);
@@ -495,7 +523,10 @@ fn rot_in_a_log_that_is_being_written_is_refused_and_a_torn_end_is_not() {
     let verified = run(&["log", "verify", "--json", text(&log)]);
     let verified: Value = serde_json::from_slice(&verified.stdout).expect("JSON");
     let used = verified["used"].as_u64().expect("a length");
-    let file = fs::OpenOptions::new().write(true).open(&log).expect("a file");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&log)
+        .expect("a file");
     file.set_len(used - 3).expect("cut");
     let made = told(&["backup", text(&dir), "-o", text(&to), "--json"]);
     assert_eq!(transactions(&to).len(), whole - 1, "{made}");

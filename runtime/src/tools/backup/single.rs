@@ -53,16 +53,21 @@ pub(super) fn write(source: &Source, file: &Path) -> Result<(Run, u64), ToolErro
     if tmp.exists() {
         fs::remove_dir_all(&tmp).map_err(|e| about("remove", &tmp, &e))?;
     }
-    let mut files =
-        RealFiles::open(&tmp, &tmp).map_err(|e| about("create", &tmp, &e))?;
+    let mut files = RealFiles::open(&tmp, &tmp).map_err(|e| about("create", &tmp, &e))?;
     write_state(&mut files, &mut database, run.accepted, run.current)?;
     let name = format!("snapshot.{:x}", run.zxid.0);
     let written = read_snapshot(&files, &name)?;
     if (written.applied(), written.digest()) != (run.zxid, run.digest) {
-        return failed(format!("{} does not hold what was written to it", tmp.display()));
+        return failed(format!(
+            "{} does not hold what was written to it",
+            tmp.display()
+        ));
     }
     let path = files.path(Dir::Snapshots).join(&name);
-    let bytes = path.metadata().map_err(|e| about("look up", &path, &e))?.len();
+    let bytes = path
+        .metadata()
+        .map_err(|e| about("look up", &path, &e))?
+        .len();
     let mut fields = run.fields();
     fields.insert("bytes".to_owned(), json!(bytes));
     fields.insert("sha1".to_owned(), json!(sha1(&path, bytes)?));
@@ -99,13 +104,20 @@ fn state(source: &Source) -> Result<(Database, Run), ToolError> {
             Err(Trouble::Failed(error)) => return Err(error),
         }
     }
-    failed(format!("files go away while they are read, {vanished} as the last"))
+    failed(format!(
+        "files go away while they are read, {vanished} as the last"
+    ))
 }
 
 /// Looks at a snapshot file under any name.
 pub(in super::super) fn open(file: &Path) -> Result<Single, ToolError> {
-    let len = fs::metadata(file).map_err(|e| about("look up", file, &e))?.len();
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let len = fs::metadata(file)
+        .map_err(|e| about("look up", file, &e))?
+        .len();
+    let name = file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let (name, run, sums) = if snapshot_zxid(name).is_some() {
         (name.to_owned(), None, Vec::new())
     } else {
@@ -115,7 +127,9 @@ pub(in super::super) fn open(file: &Path) -> Result<Single, ToolError> {
             None => told_zxid(file, len)?,
         };
         let sums: Vec<(u64, String)> = sums.into_iter().collect();
-        let sums = sums.into_iter().map(|(bytes, sum)| (file.to_owned(), bytes, sum));
+        let sums = sums
+            .into_iter()
+            .map(|(bytes, sum)| (file.to_owned(), bytes, sum));
         (format!("snapshot.{:x}", zxid.0), run, sums.collect())
     };
     let entry = Entry {
@@ -125,7 +139,12 @@ pub(in super::super) fn open(file: &Path) -> Result<Single, ToolError> {
         len,
     };
     let set = FileSet::new(vec![entry]);
-    Ok(Single { set, name, run, sums })
+    Ok(Single {
+        set,
+        name,
+        run,
+        sums,
+    })
 }
 
 /// What stands beside the file: the run, and the file's size and checksum.
@@ -144,7 +163,10 @@ fn manifest(file: &Path) -> Result<Option<(Run, (u64, String))>, ToolError> {
         Ok::<_, String>((run, (bytes, sha1.to_owned())))
     };
     read().map(Some).map_err(|why| {
-        ToolError::Failed(format!("{} does not belong to a backup: {why}", path.display()))
+        ToolError::Failed(format!(
+            "{} does not belong to a backup: {why}",
+            path.display()
+        ))
     })
 }
 

@@ -321,10 +321,19 @@ impl History {
         let start = snapshot_zxid(snapshot).unwrap_or(Zxid::ZERO);
         let logs = self.set.entries().iter();
         let logs = logs.filter_map(|entry| Some((log_zxid(&entry.name)?, &entry.path)));
-        let first = logs.clone().map(|(first, _)| first).filter(|first| *first <= start.next());
+        let first = logs
+            .clone()
+            .map(|(first, _)| first)
+            .filter(|first| *first <= start.next());
         let first = first.max().unwrap_or(Zxid::ZERO);
-        let read = logs.filter(|(at, _)| (first..=zxid).contains(at)).map(|(_, path)| path);
-        let snapshots = self.set.entries().iter().filter(|entry| entry.name == snapshot);
+        let read = logs
+            .filter(|(at, _)| (first..=zxid).contains(at))
+            .map(|(_, path)| path);
+        let snapshots = self
+            .set
+            .entries()
+            .iter()
+            .filter(|entry| entry.name == snapshot);
         let read: Vec<&PathBuf> = read.chain(snapshots.map(|entry| &entry.path)).collect();
         for (path, bytes, sum) in &self.sums {
             if !read.contains(&path) {

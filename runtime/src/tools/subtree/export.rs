@@ -163,7 +163,10 @@ impl Export {
         if !path.is_dir() {
             let single = single::open(path)?;
             let total = single.set.bytes();
-            return Ok(read_snapshot(&single.set.watched("read", total), &single.name)?);
+            return Ok(read_snapshot(
+                &single.set.watched("read", total),
+                &single.name,
+            )?);
         }
         let set = match Manifest::read(path)? {
             Some(manifest) => manifest.lines.last().map(|line| line.set(path)),
