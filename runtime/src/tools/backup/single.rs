@@ -35,6 +35,9 @@ pub(in super::super) struct Single {
     pub(in super::super) sums: Vec<(PathBuf, u64, String)>,
 }
 
+/// Bytes of a file and their checksum.
+type Sum = (u64, String);
+
 fn failed<T>(problem: String) -> Result<T, ToolError> {
     Err(ToolError::Failed(problem))
 }
@@ -126,7 +129,7 @@ pub(in super::super) fn open(file: &Path) -> Result<Single, ToolError> {
             Some(run) => run.zxid,
             None => told_zxid(file, len)?,
         };
-        let sums: Vec<(u64, String)> = sums.into_iter().collect();
+        let sums: Vec<Sum> = sums.into_iter().collect();
         let sums = sums
             .into_iter()
             .map(|(bytes, sum)| (file.to_owned(), bytes, sum));
@@ -148,7 +151,7 @@ pub(in super::super) fn open(file: &Path) -> Result<Single, ToolError> {
 }
 
 /// What stands beside the file: the run, and the file's size and checksum.
-fn manifest(file: &Path) -> Result<Option<(Run, (u64, String))>, ToolError> {
+fn manifest(file: &Path) -> Result<Option<(Run, Sum)>, ToolError> {
     let path = manifest_of(file);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
