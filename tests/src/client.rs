@@ -43,6 +43,7 @@ pub mod code {
     pub const NO_NODE: i32 = -101;
     pub const BAD_VERSION: i32 = -103;
     pub const NODE_EXISTS: i32 = -110;
+    pub const NOT_READ_ONLY: i32 = -119;
 }
 
 /// Flags of `create`.

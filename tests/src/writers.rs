@@ -24,6 +24,7 @@ pub struct Acknowledged {
 pub struct Writers {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Acknowledged>>,
 }
 
@@ -36,12 +37,14 @@ impl Writers {
     pub fn start(servers: &[SocketAddr], count: usize, generation: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
+        let refused = Arc::new(AtomicUsize::new(0));
         let threads = (0..count).map(|number| {
             let mut writer = Writer {
                 servers: servers.to_vec(),
                 turn: number,
                 name: format!("{generation}-{number}"),
                 acknowledged: Acknowledged::default(),
+                refused: Arc::clone(&refused),
                 next: 0,
             };
             let (stop, total) = (Arc::clone(&stop), Arc::clone(&acknowledged));
@@ -57,8 +60,14 @@ impl Writers {
         Self {
             stop,
             acknowledged,
+            refused,
             threads,
         }
+    }
+
+    /// Writes refused so far because a server takes none.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Writes acknowledged so far, all writers together.
@@ -81,6 +90,7 @@ struct Writer {
     turn: usize,
     name: String,
     acknowledged: Acknowledged,
+    refused: Arc<AtomicUsize>,
     next: u64,
 }
 
@@ -103,6 +113,10 @@ impl Writer {
             match self.one_round(&mut client) {
                 Ok(()) => drop(total.fetch_add(2, Ordering::Relaxed)),
                 Err(Failure::Lost(_)) => return,
+                Err(Failure::Refused(code::NOT_READ_ONLY)) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 Err(Failure::Refused(code)) => panic!("writer {} refused: {code}", self.name),
             }
         }

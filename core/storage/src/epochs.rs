@@ -5,6 +5,7 @@ use vivarium_core::ids::{Epoch, Zxid};
 use crate::error::{About, CURE_RESYNC, StorageError};
 use crate::files::{Dir, Files};
 use crate::names::{ACCEPTED_EPOCH, CURRENT_EPOCH, TMP_SUFFIX};
+use crate::reserve;
 
 /// Longest content: an i64 and a line end.
 const CONTENT_BYTES_MAX: usize = 24;
@@ -21,9 +22,13 @@ pub(crate) fn write<F: Files>(files: &mut F, name: &str, epoch: Epoch) -> Result
     let tmp = format!("{name}{TMP_SUFFIX}");
     let text = epoch.0.to_string();
     let dir = Dir::Snapshots;
-    files
-        .write_at(dir, &tmp, 0, text.as_bytes())
-        .about("write", dir, &tmp)?;
+    let written = files.write_at(dir, &tmp, 0, text.as_bytes());
+    if let Err(e) = written.about("write", dir, &tmp) {
+        if e.is_full() {
+            reserve::release(files, dir, &tmp)?;
+        }
+        return Err(e);
+    }
     files
         .set_len(dir, &tmp, text.len() as u64)
         .about("cut", dir, &tmp)?;

@@ -38,7 +38,24 @@ pub enum StorageError {
     FailedBefore,
 }
 
+/// What is being done when a disk may turn out to be full without anything being lost: the same
+/// bytes can be written once more. A sync is not among them: what it was to make stable may be
+/// gone.
+const REPEATABLE: [&str; 4] = ["create", "extend", "take room for", "write"];
+
 impl StorageError {
+    /// There was no room. Nothing has changed that doing the same again would not set right.
+    pub fn is_full(&self) -> bool {
+        let Self::Io { verb, source, .. } = self else {
+            return false;
+        };
+        let is_full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
+        is_full && REPEATABLE.contains(verb)
+    }
+
     pub(crate) fn inconsistent(problem: String) -> Self {
         Self::Inconsistent {
             problem,

@@ -40,6 +40,13 @@ pub trait Files {
     fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts the file, or extends it with zeros.
     fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()>;
+    /// Takes the room for these bytes of a file, so that writing them can not meet a full disk.
+    /// They lie within its length and read as before. Where a file system can not promise that,
+    /// nothing happens, and a write may be refused.
+    fn allocate(&mut self, dir: Dir, name: &str, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (dir, name, offset, len);
+        Ok(())
+    }
     fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()>;
     fn sync_dir(&mut self, dir: Dir) -> io::Result<()>;
     /// Replaces `to` if it exists.

@@ -19,6 +19,7 @@ mod purge;
 mod real;
 pub mod rebuild;
 mod recover;
+mod reserve;
 mod snapshot;
 mod store;
 #[cfg(test)]

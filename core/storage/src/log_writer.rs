@@ -5,6 +5,11 @@
 //! gets its first record its header, its size and its name are stable, and before the next file is
 //! begun the one before it is stable as a whole and cut to its length. So of all files only the
 //! last can be torn, and only behind its last sync.
+//!
+//! Room on the disk is taken in steps before it is written to. When there is none, a spare file
+//! that was made while there was takes the next records: so what is under way when a disk becomes
+//! full still finds its place. Where a write is refused nevertheless, its bytes are kept and
+//! written to the same place again: nothing is ever appended behind half a record.
 
 use vivarium_core::ids::Zxid;
 
@@ -14,9 +19,13 @@ use crate::log_format::{
     FRAME_BYTES, HEADER_BYTES, RESERVED_BYTES, header, mark, mark_offset, put_record,
 };
 use crate::names;
+use crate::reserve;
 
 /// Gathered bytes that are written even though no sync was asked for, so that memory is bounded.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// Room that is taken at once.
+const STEP_BYTES: u64 = 256 << 10;
 
 /// Sizes of log files are multiples of it, so that the marks have sectors for themselves.
 const SIZE_UNIT_BYTES: u64 = 4096;
@@ -25,6 +34,9 @@ const SIZE_UNIT_BYTES: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     prealloc_bytes: u64,
+    /// Of the spare file; 0: there is none.
+    spare_bytes: u64,
+    has_spare: bool,
     current: Option<Current>,
 }
 
@@ -35,6 +47,8 @@ struct Current {
     first: Zxid,
     /// With padding and marks.
     size: u64,
+    /// Room is taken up to here.
+    allocated: u64,
     /// Where `buffer` will be written.
     written: u64,
     synced: u64,
@@ -45,6 +59,20 @@ struct Current {
 impl Current {
     fn end(&self) -> u64 {
         self.written + self.buffer.len() as u64
+    }
+
+    /// Takes the room for so many more bytes.
+    fn make_room<F: Files>(&mut self, files: &mut F, bytes: u64) -> Result<(), StorageError> {
+        let needed = self.end() + bytes;
+        if needed <= self.allocated {
+            return Ok(());
+        }
+        let upto = needed.max(self.allocated + STEP_BYTES).min(self.size);
+        files
+            .allocate(Dir::Logs, &self.name, self.allocated, upto - self.allocated)
+            .about("take room for", Dir::Logs, &self.name)?;
+        self.allocated = upto;
+        Ok(())
     }
 
     fn flush<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
@@ -58,6 +86,43 @@ impl Current {
         Ok(())
     }
 
+    /// Header, size, room for so many bytes, a mark, all of it stable under the file's name.
+    fn create<F: Files>(&mut self, files: &mut F, framed: u64) -> Result<(), StorageError> {
+        files.write_at(Dir::Logs, &self.name, 0, &header()).about(
+            "create",
+            Dir::Logs,
+            &self.name,
+        )?;
+        files
+            .set_len(Dir::Logs, &self.name, self.size)
+            .about("extend", Dir::Logs, &self.name)?;
+        self.make_room(files, framed)?;
+        self.write_mark(files)?;
+        let name = &self.name;
+        files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
+        files
+            .sync_dir(Dir::Logs)
+            .about("sync the directory of", Dir::Logs, name)
+    }
+
+    /// The same from the spare file, which has header and room already: the mark is stable before
+    /// the file gets its name.
+    fn take_over_spare<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
+        let spare = names::SPARE_LOG.to_owned();
+        let name = core::mem::replace(&mut self.name, spare);
+        self.write_mark(files)?;
+        files
+            .sync(Dir::Logs, &self.name)
+            .about("sync", Dir::Logs, &self.name)?;
+        files
+            .rename(Dir::Logs, &self.name, &name)
+            .about("rename", Dir::Logs, &self.name)?;
+        self.name = name;
+        files
+            .sync_dir(Dir::Logs)
+            .about("sync the directory of", Dir::Logs, &self.name)
+    }
+
     fn write_mark<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
         let at = mark_offset(self.size, self.marks_made);
         self.marks_made += 1;
@@ -68,28 +133,48 @@ impl Current {
 }
 
 impl LogWriter {
-    pub(crate) fn new(prealloc_bytes: u64) -> Self {
+    pub(crate) fn new(prealloc_bytes: u64, spare_bytes: u64) -> Self {
         Self {
             prealloc_bytes,
+            spare_bytes: spare_bytes.next_multiple_of(SIZE_UNIT_BYTES),
+            has_spare: false,
             current: None,
         }
     }
 
+    /// The directory was read again: the next append begins a file.
+    pub(crate) fn restart(&mut self) {
+        self.current = None;
+    }
+
     /// Takes one record. It is in the file, and stable, after the next [`Self::sync`].
+    ///
+    /// # Errors
+    /// With `StorageError::is_full` the record was not taken: the same may be tried again. The
+    /// spare file is used with `is_last_resort` only.
     pub(crate) fn append<F: Files>(
         &mut self,
         files: &mut F,
         zxid: Zxid,
         record: &[u8],
+        is_last_resort: bool,
     ) -> Result<(), StorageError> {
         let framed = (record.len() + FRAME_BYTES) as u64;
-        if let Some(current) = &self.current
-            && current.end() + framed + RESERVED_BYTES > current.size
-        {
-            self.roll(files)?;
+        if let Some(current) = &mut self.current {
+            let fits = current.end() + framed + RESERVED_BYTES <= current.size;
+            let room = if fits {
+                current.make_room(files, framed)
+            } else {
+                Ok(())
+            };
+            match room {
+                Ok(()) if fits => {}
+                Err(e) if !(e.is_full() && is_last_resort && self.has_spare) => return Err(e),
+                Ok(()) | Err(_) => self.roll(files)?,
+            }
         }
         if self.current.is_none() {
-            self.current = Some(self.begin(files, zxid, framed)?);
+            self.current = Some(self.begin(files, zxid, framed, is_last_resort)?);
         }
         let current = self.current.as_mut().expect("begun above");
         put_record(record, &mut current.buffer);
@@ -98,20 +183,25 @@ impl LogWriter {
             "records run into the marks"
         );
         if current.buffer.len() > BUFFER_BYTES_MAX {
-            current.flush(files)?;
+            // The record is taken: a disk that is full is for the sync to tell.
+            current.flush(files).or_else(pass_full)?;
         }
         Ok(())
     }
 
     /// Makes a file with room for `framed` bytes; all of it is stable afterwards.
     fn begin<F: Files>(
-        &self,
+        &mut self,
         files: &mut F,
         first: Zxid,
         framed: u64,
+        is_last_resort: bool,
     ) -> Result<Current, StorageError> {
-        let name = names::log(first);
         let needed = HEADER_BYTES + framed + RESERVED_BYTES;
+        let name = names::log(first);
+        // Recovery has removed empty files, and every other one begins with an older zxid.
+        let present = files.list(Dir::Logs).about("list", Dir::Logs, &name)?;
+        assert!(!present.contains(&name), "{name} exists and holds records");
         let size = needed
             .max(self.prealloc_bytes)
             .next_multiple_of(SIZE_UNIT_BYTES);
@@ -119,28 +209,43 @@ impl LogWriter {
             name,
             first,
             size,
+            allocated: 0,
             written: HEADER_BYTES,
             synced: HEADER_BYTES,
             buffer: Vec::new(),
             marks_made: 0,
         };
-        let name = &current.name;
-        // Recovery has removed empty files, and every other one begins with an older zxid.
-        let present = files.list(Dir::Logs).about("list", Dir::Logs, name)?;
-        assert!(!present.contains(name), "{name} exists and holds records");
-        files
-            .write_at(Dir::Logs, name, 0, &header())
-            .about("create", Dir::Logs, name)?;
-        files
-            .set_len(Dir::Logs, name, size)
-            .about("extend", Dir::Logs, name)?;
-        current.write_mark(files)?;
-        let name = &current.name;
-        files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
-        files
-            .sync_dir(Dir::Logs)
-            .about("sync the directory of", Dir::Logs, name)?;
+        match current.create(files, framed) {
+            Ok(()) => return Ok(current),
+            Err(e) if !e.is_full() => return Err(e),
+            Err(e) => {
+                reserve::release(files, Dir::Logs, &current.name)?;
+                let helps = self.has_spare && needed <= self.spare_bytes;
+                if !(is_last_resort && helps) {
+                    return Err(e);
+                }
+            }
+        }
+        self.has_spare = false;
+        current.size = self.spare_bytes;
+        current.allocated = self.spare_bytes;
+        current.marks_made = 0;
+        current.take_over_spare(files)?;
         Ok(current)
+    }
+
+    /// Is there no spare file although there should be one?
+    pub(crate) fn lacks_spare(&self) -> bool {
+        self.spare_bytes > 0 && !self.has_spare
+    }
+
+    /// Makes the spare file, if there is room for it.
+    pub(crate) fn make_spare<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
+        if self.lacks_spare() {
+            let (name, len) = (names::SPARE_LOG, self.spare_bytes);
+            self.has_spare = reserve::take(files, Dir::Logs, name, &header(), len)?;
+        }
+        Ok(())
     }
 
     /// All that was appended is stable afterwards.
@@ -156,7 +261,8 @@ impl LogWriter {
             .sync(Dir::Logs, &current.name)
             .about("sync", Dir::Logs, &current.name)?;
         current.synced = current.written;
-        current.write_mark(files)
+        // A mark less is a mark that claims less.
+        current.write_mark(files).or_else(pass_full)
     }
 
     /// Makes the current file stable and ends it; the next append begins another.
@@ -181,4 +287,9 @@ impl LogWriter {
             .as_ref()
             .is_some_and(|current| current.end() != current.synced)
     }
+}
+
+/// That the disk is full is nothing yet.
+fn pass_full(error: StorageError) -> Result<(), StorageError> {
+    if error.is_full() { Ok(()) } else { Err(error) }
 }

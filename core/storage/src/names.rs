@@ -16,6 +16,11 @@ pub const BACKGROUND_TMP: &str = "tmp.background";
 /// A snapshot from the leader on its way.
 pub(crate) const INSTALL_TMP: &str = "tmp.install";
 
+/// The log file that is begun when there is no room for another.
+pub(crate) const SPARE_LOG: &str = "tmp.spare";
+/// Given up when there is no room for an epoch.
+pub(crate) const BALLAST: &str = "tmp.ballast";
+
 const LOG_PREFIX: &str = "log.";
 const SNAPSHOT_PREFIX: &str = "snapshot.";
 

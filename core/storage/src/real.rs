@@ -7,6 +7,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
 use crate::files::{Dir, Files};
 
 /// Held in `dataDir` and `dataLogDir` themselves, where ZooKeeper looks at `myid` only.
@@ -224,6 +227,20 @@ impl Files for RealFiles {
         self.with(dir, name, false, |handle| {
             handle.dirty = true;
             handle.file.set_len(len)
+        })
+    }
+
+    fn allocate(&mut self, dir: Dir, name: &str, offset: u64, len: u64) -> io::Result<()> {
+        self.with(dir, name, false, |handle| {
+            handle.dirty = true;
+            loop {
+                match fallocate(&handle.file, FallocateFlags::empty(), offset, len) {
+                    Err(Errno::INTR) => {}
+                    // Some file systems keep no such promise: a write will tell.
+                    Err(Errno::OPNOTSUPP) => return Ok(()),
+                    other => return Ok(other?),
+                }
+            }
         })
     }
 

@@ -57,6 +57,10 @@ pub(crate) struct SnapshotWriter {
     written: u64,
     /// Of what was packed.
     sum: Running,
+    /// Packed and not in the file. More than that of one call only while the disk is full.
+    pending: Vec<u8>,
+    /// The trailers are packed, too.
+    is_sealed: bool,
 }
 
 impl SnapshotWriter {
@@ -74,61 +78,78 @@ impl SnapshotWriter {
             packer: Packer::new(packing),
             written: 0,
             sum: Running::new(),
+            pending: Vec::new(),
+            is_sealed: false,
         };
-        writer.write(files, &header())?;
-        Ok(writer)
+        match writer.write(files, &header()) {
+            Err(e) if e.is_full() => discard(files, tmp).and(Err(e)),
+            other => other.map(|()| writer),
+        }
     }
 
     pub(crate) fn zxid(&self) -> Zxid {
         self.zxid
     }
 
-    /// The next bytes of the database.
+    /// The next bytes of the database. When the disk is full the same call may be repeated until
+    /// there is room.
     pub(crate) fn write<F: Files>(
         &mut self,
         files: &mut F,
         bytes: &[u8],
     ) -> Result<(), StorageError> {
-        self.sum.add(bytes);
-        let packed = self.packer.pack(bytes);
-        self.put(files, &packed)
+        if self.pending.is_empty() {
+            self.pack(bytes);
+        }
+        self.flush(files)
     }
 
-    fn put<F: Files>(&mut self, files: &mut F, packed: &[u8]) -> Result<(), StorageError> {
+    fn pack(&mut self, bytes: &[u8]) {
+        self.sum.add(bytes);
+        self.pending.extend_from_slice(&self.packer.pack(bytes));
+    }
+
+    fn flush<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
         files
-            .write_at(Dir::Snapshots, self.tmp, self.written, packed)
+            .write_at(Dir::Snapshots, self.tmp, self.written, &self.pending)
             .about("write", Dir::Snapshots, self.tmp)?;
-        self.written += packed.len() as u64;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
         Ok(())
     }
 
-    /// Adds the trailers and makes the content stable; the name is still the temporary one.
+    /// Adds the trailers and makes the content stable; the name is still the temporary one. May be
+    /// repeated as [`Self::write`] may.
     pub(crate) fn seal<F: Files>(
         &mut self,
         files: &mut F,
         digest: u64,
     ) -> Result<(), StorageError> {
-        self.write_seal(files)?;
-        let mut trailer = Vec::with_capacity(20);
-        trailer.extend_from_slice(&self.zxid.0.to_be_bytes());
-        trailer.extend_from_slice(&DIGEST_VERSION.to_be_bytes());
-        trailer.extend_from_slice(&digest.to_be_bytes());
-        self.write(files, &trailer)?;
-        self.write_seal(files)?;
-        self.write(files, &self.zxid.0.to_be_bytes())?;
-        self.write_seal(files)?;
-        let rest = core::mem::replace(&mut self.packer, Packer::Plain).finish();
-        self.put(files, &rest)?;
+        if !self.is_sealed {
+            self.pack_seal();
+            let mut trailer = Vec::with_capacity(20);
+            trailer.extend_from_slice(&self.zxid.0.to_be_bytes());
+            trailer.extend_from_slice(&DIGEST_VERSION.to_be_bytes());
+            trailer.extend_from_slice(&digest.to_be_bytes());
+            self.pack(&trailer);
+            self.pack_seal();
+            self.pack(&self.zxid.0.to_be_bytes());
+            self.pack_seal();
+            let packer = core::mem::replace(&mut self.packer, Packer::Plain);
+            self.pending.extend_from_slice(&packer.finish());
+            self.is_sealed = true;
+        }
+        self.flush(files)?;
         files
             .sync(Dir::Snapshots, self.tmp)
             .about("sync", Dir::Snapshots, self.tmp)
     }
 
-    fn write_seal<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
+    fn pack_seal(&mut self) {
         let mut seal = Vec::with_capacity(SEAL_BYTES as usize);
         seal.extend_from_slice(&self.sum.value().to_be_bytes());
         seal.extend_from_slice(SLASH);
-        self.write(files, &seal)
+        self.pack(&seal);
     }
 
     /// Gives the sealed file its name, which is returned.

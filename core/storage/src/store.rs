@@ -3,6 +3,9 @@
 //! Writes become stable in the order in which they were performed: an epoch, a truncation and an
 //! installed snapshot first make all earlier appends stable. So a crash leaves the effect of some
 //! prefix of the writes, which reaches at least to the last sync.
+//!
+//! A full disk is no failure: the write that found no room may be repeated until there is some, and
+//! a reserve that was taken while there was lets what is under way end well.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +24,7 @@ use crate::names;
 use crate::packing::Packing;
 use crate::purge::purge;
 use crate::recover::{self, follows};
+use crate::reserve;
 use crate::snapshot::{self, SnapshotWriter};
 
 /// How a directory is used.
@@ -33,6 +37,9 @@ pub struct Options {
     pub snap_retain: usize,
     /// Purge after each new snapshot, besides when [`Store::purge`] is called.
     pub purge_with_snapshot: bool,
+    /// Room that is kept for when there is none: a log file of so many bytes, and a little for the
+    /// epochs. 0: none is kept.
+    pub reserve_bytes: u64,
     /// How new snapshots are packed: `snapshot.compression.method`. Any are read.
     pub packing: Packing,
     /// For the database's hash tables.
@@ -46,12 +53,16 @@ impl Default for Options {
             prealloc_bytes: 64 << 20,
             snap_retain: 3,
             purge_with_snapshot: true,
+            reserve_bytes: 0,
             packing: Packing::Plain,
             seed: 0,
             mutants: Mutants::NONE,
         }
     }
 }
+
+/// Room for an epoch file that replaces another, in blocks of any file system.
+const BALLAST_BYTES: u64 = 64 << 10;
 
 /// What the caller has to do after a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +87,7 @@ pub struct Store<F> {
     install: Option<SnapshotWriter>,
     /// Snapshots that are known to have been written to their end.
     whole: BTreeSet<String>,
+    has_ballast: bool,
     notes: Vec<String>,
     reload_due: bool,
     /// A write or sync failed. What is on disk is unknown, and a later sync that succeeds would
@@ -99,16 +111,21 @@ impl<F: Files> Store<F> {
         let mut store = Self {
             files,
             options,
-            log: LogWriter::new(options.prealloc_bytes),
+            log: LogWriter::new(options.prealloc_bytes, options.reserve_bytes),
             last: Zxid::ZERO,
             background: None,
             install: None,
             whole: BTreeSet::new(),
+            has_ballast: false,
             notes: Vec::new(),
             reload_due: false,
             failed: false,
         };
+        // An earlier process may have died while it made them.
+        reserve::release(&mut store.files, Dir::Logs, names::SPARE_LOG)?;
+        reserve::release(&mut store.files, Dir::Snapshots, names::BALLAST)?;
         let recovered = store.recover()?;
+        store.make_reserve()?;
         Ok((store, recovered))
     }
 
@@ -125,13 +142,18 @@ impl<F: Files> Store<F> {
     /// Carries out one write. Appends are stable after the next [`Self::sync`], everything else
     /// when this returns.
     ///
+    /// # Errors
+    /// With [`StorageError::is_full`] the same write may be repeated, and no other may come before
+    /// it has succeeded, but a sync. After any other error nothing is tried again.
+    ///
     /// # Panics
     /// If an append does not continue the history: its zxid must be the next.
     pub fn perform(&mut self, op: &WriteOp) -> Result<Performed, StorageError> {
         self.guarded(|store| store.perform_unguarded(op))
     }
 
-    /// Everything performed so far is stable afterwards, new names included.
+    /// Everything performed so far is stable afterwards, new names included. May be repeated as
+    /// [`Self::perform`] may.
     pub fn sync(&mut self) -> Result<(), StorageError> {
         self.guarded(|store| store.log.sync(&mut store.files))
     }
@@ -151,11 +173,45 @@ impl<F: Files> Store<F> {
         if self.failed {
             return Err(StorageError::FailedBefore);
         }
-        let result = self.snapshot_step_unguarded(step);
+        let mut result = self.snapshot_step_unguarded(step);
+        if result.as_ref().is_err_and(StorageError::is_full) && self.purge() > 0 {
+            result = self.snapshot_step_unguarded(step);
+        }
         if result.is_err() {
-            self.background = None;
+            self.drop_background();
         }
         result
+    }
+
+    /// Gives the room of a background snapshot back.
+    fn drop_background(&mut self) {
+        self.background = None;
+        if let Err(e) = snapshot::discard(&mut self.files, names::BACKGROUND_TMP) {
+            self.notes.push(e.to_string());
+        }
+    }
+
+    /// Is a part of the reserve used up, or was there never room for it?
+    pub fn is_low(&self) -> bool {
+        self.options.reserve_bytes > 0 && (self.log.lacks_spare() || !self.has_ballast)
+    }
+
+    /// Takes the room of the reserve again, as far as there is any: see [`Self::is_low`].
+    ///
+    /// # Errors
+    /// Others than that the disk is full.
+    pub fn make_reserve(&mut self) -> Result<(), StorageError> {
+        if self.options.reserve_bytes == 0 {
+            return Ok(());
+        }
+        self.guarded(|store| {
+            if !store.has_ballast {
+                let (dir, name) = (Dir::Snapshots, names::BALLAST);
+                store.has_ballast =
+                    reserve::take(&mut store.files, dir, name, &[0], BALLAST_BYTES)?;
+            }
+            store.log.make_spare(&mut store.files)
+        })
     }
 
     /// Removes what neither recovery nor anybody who reads the directory needs: see the module
@@ -214,7 +270,7 @@ impl<F: Files> Store<F> {
         core::mem::take(&mut self.notes)
     }
 
-    /// After a failure nothing is tried again.
+    /// After a failure nothing is tried again, unless the disk is only full.
     fn guarded<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, StorageError>,
@@ -223,7 +279,7 @@ impl<F: Files> Store<F> {
             return Err(StorageError::FailedBefore);
         }
         let result = act(self);
-        self.failed = result.is_err();
+        self.failed = result.as_ref().is_err_and(|e| !e.is_full());
         result
     }
 
@@ -243,7 +299,7 @@ impl<F: Files> Store<F> {
             "a promise was forgotten"
         );
         assert_eq!(recovered.database.applied(), self.last);
-        self.log = LogWriter::new(self.options.prealloc_bytes);
+        self.log.restart();
         Ok(recovered)
     }
 
@@ -277,10 +333,13 @@ impl<F: Files> Store<F> {
     }
 
     fn perform_unguarded(&mut self, op: &WriteOp) -> Result<Performed, StorageError> {
-        assert!(
-            !self.reload_due,
-            "{op:?} before the directory was read again"
-        );
+        if self.reload_due {
+            assert!(
+                matches!(op, WriteOp::Truncate { .. }),
+                "{op:?} before the directory was read again"
+            );
+            return Ok(Performed::Reload);
+        }
         match op {
             WriteOp::Append { zxid, record } => {
                 assert!(self.install.is_none(), "{zxid} appended inside an install");
@@ -295,13 +354,12 @@ impl<F: Files> Store<F> {
                     Ok(*zxid),
                     "a record is appended under another's zxid"
                 );
-                self.log.append(&mut self.files, *zxid, record)?;
-                self.last = *zxid;
+                self.append(*zxid, record)?;
             }
             WriteOp::AcceptedEpoch(epoch) => {
                 self.log.sync(&mut self.files)?;
                 if !self.options.mutants.has(Mutant::EpochNotPersisted) {
-                    epochs::write_accepted(&mut self.files, *epoch)?;
+                    self.write_epoch(epochs::write_accepted, *epoch)?;
                 }
             }
             WriteOp::CurrentEpoch(epoch) => {
@@ -309,7 +367,7 @@ impl<F: Files> Store<F> {
                 self.log.sync(&mut self.files)?;
                 assert!(!self.log.is_dirty());
                 if !self.options.mutants.has(Mutant::EpochNotPersisted) {
-                    epochs::write_current(&mut self.files, *epoch)?;
+                    self.write_epoch(epochs::write_current, *epoch)?;
                 }
             }
             WriteOp::Truncate { after } => {
@@ -331,6 +389,38 @@ impl<F: Files> Store<F> {
         Ok(Performed::Done)
     }
 
+    /// Where there is no room, a snapshot under way and old files make some, then the spare file
+    /// takes the record.
+    fn append(&mut self, zxid: Zxid, record: &[u8]) -> Result<(), StorageError> {
+        match self.log.append(&mut self.files, zxid, record, false) {
+            Err(e) if e.is_full() => {
+                if self.background.is_some() {
+                    self.drop_background();
+                }
+                self.purge();
+                self.log.append(&mut self.files, zxid, record, true)?;
+            }
+            other => other?,
+        }
+        self.last = zxid;
+        Ok(())
+    }
+
+    fn write_epoch(
+        &mut self,
+        write: fn(&mut F, Epoch) -> Result<(), StorageError>,
+        epoch: Epoch,
+    ) -> Result<(), StorageError> {
+        match write(&mut self.files, epoch) {
+            Err(e) if e.is_full() && self.has_ballast => {
+                self.has_ballast = false;
+                reserve::release(&mut self.files, Dir::Snapshots, names::BALLAST)?;
+                write(&mut self.files, epoch)
+            }
+            other => other,
+        }
+    }
+
     fn install_step(&mut self, step: &SnapshotStep) -> Result<(), StorageError> {
         match step {
             SnapshotStep::Begin { zxid } => {
@@ -349,9 +439,12 @@ impl<F: Files> Store<F> {
                 writer.write(&mut self.files, bytes)?;
             }
             SnapshotStep::End { zxid, digest } => {
-                let writer = self.install.take().expect("an install was begun");
+                let writer = self.install.as_mut().expect("an install was begun");
                 assert_eq!(writer.zxid(), *zxid, "an install ends as it was begun");
-                self.finish_install(writer, *digest)?;
+                writer.seal(&mut self.files, *digest)?;
+                self.log.roll(&mut self.files)?;
+                let writer = self.install.take().expect("seen above");
+                self.finish_install(writer)?;
             }
             SnapshotStep::Abandon => {
                 self.install = None;
@@ -371,15 +464,9 @@ impl<F: Files> Store<F> {
     ///    snapshot with a larger zxid is still there, the old one of that.
     /// 4. Older history goes: it does not lead to the new snapshot, so nobody may begin with it or
     ///    send it to others (ZOOKEEPER-2846).
-    fn finish_install(
-        &mut self,
-        mut writer: SnapshotWriter,
-        digest: u64,
-    ) -> Result<(), StorageError> {
+    fn finish_install(&mut self, writer: SnapshotWriter) -> Result<(), StorageError> {
         let zxid = writer.zxid();
         self.background = None;
-        writer.seal(&mut self.files, digest)?;
-        self.log.roll(&mut self.files)?;
         cut::drop_after(&mut self.files, zxid)?;
         let name = writer.publish(&mut self.files)?;
         let found = recover::inventory(&self.files)?;
@@ -412,11 +499,12 @@ impl<F: Files> Store<F> {
                 }
             }
             SnapshotStep::End { zxid, digest } => {
-                let Some(mut writer) = self.background.take() else {
+                let Some(writer) = &mut self.background else {
                     return Ok(());
                 };
                 assert_eq!(writer.zxid(), *zxid, "a snapshot ends as it was begun");
                 writer.seal(&mut self.files, *digest)?;
+                let writer = self.background.take().expect("seen above");
                 self.whole.insert(writer.publish(&mut self.files)?);
                 if self.options.purge_with_snapshot {
                     self.purge();

@@ -2,6 +2,7 @@
 
 mod crash;
 mod foreign;
+mod room;
 mod rot;
 mod suite;
 
@@ -23,6 +24,7 @@ pub(crate) const OPTIONS: Options = Options {
     prealloc_bytes: 8192,
     snap_retain: 3,
     purge_with_snapshot: true,
+    reserve_bytes: 0,
     packing: Packing::Plain,
     seed: SEED,
     mutants: Mutants::NONE,

@@ -107,6 +107,7 @@ const KEYS: &[(&str, Treatment)] = &[
     ("syncEnabled", Ignored("observers log to disk as well")),
     ("syncLimit", Used),
     ("tickTime", Used),
+    ("vivarium.diskReserve", Used),
 ];
 
 /// The key without the prefix of its system property. ZooKeeper does not take the prefix in its

@@ -17,6 +17,9 @@ use super::properties::Property;
 use super::rules::{self, Draft};
 use super::server_line::{self, ServerLine};
 
+/// A smaller reserve would take no transaction, a larger one only room.
+const RESERVE_KB: std::ops::RangeInclusive<u64> = 64..=1 << 20;
+
 /// A value and where it was given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Lined<T> {
@@ -42,6 +45,7 @@ pub(super) struct RawConfig {
     pub snap_retain: Option<Lined<u32>>,
     pub purge_interval: Option<Lined<Duration>>,
     pub fsync_warning_ms: Option<Lined<u64>>,
+    pub disk_reserve_kb: Option<Lined<u64>>,
     pub packing: Option<Lined<Packing>>,
     pub whitelist: Option<Lined<String>>,
     pub standalone_enabled: Option<Lined<bool>>,
@@ -148,6 +152,7 @@ impl RawConfig {
             "autopurge.snapRetainCount" => self.snap_retain = Some(number(p)?),
             "autopurge.purgeInterval" => self.purge_interval = Some(purge_interval(p)?),
             "fsync.warningthresholdms" => self.fsync_warning_ms = Some(number(p)?),
+            "vivarium.diskReserve" => self.disk_reserve_kb = Some(reserve(p)?),
             key if rules::is_rule(key) => self.rules.take(key, &p.value, p.place)?,
             key => {
                 let id = key
@@ -357,4 +362,17 @@ fn purge_interval(p: &Property) -> Result<Lined<Duration>, String> {
         }),
         None => Err(format!("{}: `{}` is not a number of hours", p.key, p.value)),
     }
+}
+
+/// KiB, or none.
+fn reserve(p: &Property) -> Result<Lined<u64>, String> {
+    let reserve: Lined<u64> = number(p)?;
+    if reserve.value == 0 || RESERVE_KB.contains(&reserve.value) {
+        return Ok(reserve);
+    }
+    let (least, most) = (RESERVE_KB.start(), RESERVE_KB.end());
+    Err(format!(
+        "{}: `{}` is neither 0 nor a number of KiB from {least} to {most}",
+        p.key, p.value
+    ))
 }

@@ -24,6 +24,7 @@ const SNAP_COUNT_DEFAULT: u32 = 100_000;
 const SNAP_RETAIN_DEFAULT: u32 = 3;
 /// ZooKeeper never purges unless told so; here it is the other way round.
 const PURGE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3_600);
+const RESERVE_KB_DEFAULT: u64 = 4_096;
 const FSYNC_WARNING_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The words that may be asked for, in the order in which they are documented.
@@ -56,6 +57,8 @@ pub struct Settings {
     pub snap_retain: usize,
     /// Time between two purges, the first at the start; none: never.
     pub purge_interval: Option<Duration>,
+    /// Room that is kept for when the disk is full, in bytes.
+    pub disk_reserve: u64,
     /// A sync that takes longer is told in the log.
     pub fsync_warning: Duration,
     /// How new snapshots are packed.
@@ -88,6 +91,7 @@ impl Settings {
             snap_count: SNAP_COUNT_DEFAULT,
             snap_retain: SNAP_RETAIN_DEFAULT as usize,
             purge_interval: Some(PURGE_INTERVAL_DEFAULT),
+            disk_reserve: RESERVE_KB_DEFAULT << 10,
             fsync_warning: FSYNC_WARNING_DEFAULT,
             packing: Packing::Plain,
             data_dir: PathBuf::from("./vivarium-data"),
@@ -163,6 +167,7 @@ impl Settings {
                 .map_or(0, |c| c.value)
                 .max(SNAP_RETAIN_DEFAULT) as usize,
             purge_interval: purge_interval(raw),
+            disk_reserve: disk_reserve(raw),
             fsync_warning: raw
                 .fsync_warning_ms
                 .as_ref()
@@ -263,6 +268,11 @@ fn session_timeouts(raw: &RawConfig, tick: Duration) -> Result<(Duration, Durati
         });
     }
     Ok((min, max))
+}
+
+fn disk_reserve(raw: &RawConfig) -> u64 {
+    let given = raw.disk_reserve_kb.as_ref().map(|l| l.value);
+    given.unwrap_or(RESERVE_KB_DEFAULT) << 10
 }
 
 /// None where it is switched off.

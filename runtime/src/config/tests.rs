@@ -352,6 +352,24 @@ fn snapshots_are_packed_as_zookeeper_is_told_to() {
 }
 
 #[test]
+fn the_reserve_of_a_disk() {
+    for (line, kib) in [("", 4_096), ("256", 256), ("0", 0)] {
+        let key = if line.is_empty() {
+            ""
+        } else {
+            "vivarium.diskReserve="
+        };
+        let settings = loaded(&format!("dataDir=/d\nclientPort=1\n{key}{line}\n")).settings;
+        assert_eq!(settings.disk_reserve, kib << 10);
+    }
+    let text = refused("dataDir=/d\nclientPort=1\nvivarium.diskReserve=1\n");
+    assert!(
+        text.contains("neither 0 nor a number of KiB from 64"),
+        "{text}"
+    );
+}
+
+#[test]
 fn purges_are_on_unless_they_are_switched_off() {
     for (line, hours) in [
         ("", Some(1)),

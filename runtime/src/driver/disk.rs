@@ -4,6 +4,7 @@
 //! A background snapshot goes through the same directory, but its bytes are synced by a second
 //! thread before the step that would have to sync them: the log does not wait for them.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,12 +19,32 @@ use crate::meter::{Meter, Times};
 /// Bytes of a background snapshot that may be unsynced before the next step waits.
 const SNAPSHOT_UNSYNCED_BYTES: usize = 8 << 20;
 
-/// The data directory, as the disk thread sees it. Errors are text for the operator.
+/// Time between two attempts to find room on a full disk.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why a write did not succeed, in words for the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// No room: the same may be tried again.
+    Full(String),
+    /// Nothing more is to be believed of this disk.
+    Broken(String),
+}
+
+/// The data directory, as the disk thread sees it.
 pub(super) trait Disk: Send + 'static {
     /// Performs one write; stable only after the next `sync`. A truncation answers with the state
     /// that was read again, and is stable itself.
-    fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String>;
-    fn sync(&mut self) -> Result<(), String>;
+    fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, Trouble>;
+    fn sync(&mut self) -> Result<(), Trouble>;
+    /// Is room left for no more than what is under way?
+    fn is_low(&self) -> bool {
+        false
+    }
+    /// Takes the room that is to be kept for that, as far as there is any.
+    fn make_reserve(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
     /// Performs one step of the background snapshot; it is stable when `End` returns.
     fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String>;
     /// Removes files that nobody needs any more.
@@ -61,6 +82,10 @@ pub(super) enum Report {
     },
     Failed {
         upto: WriteSeq,
+    },
+    /// A level; before the first there is room.
+    Room {
+        low: bool,
     },
 }
 
@@ -238,66 +263,152 @@ impl Purges {
     }
 }
 
+/// The thread that writes.
+struct Writer<'a, D> {
+    disk: D,
+    /// Not performed yet.
+    jobs: VecDeque<Job>,
+    written: WriteSeq,
+    stable: WriteSeq,
+    /// The disk is full, and the first of the jobs waits for room.
+    is_waiting: bool,
+    /// What the machine was told.
+    is_low: bool,
+    /// When to look for room again.
+    retry: Option<Instant>,
+    reports: &'a UnboundedSender<Report>,
+}
+
 fn run_writer(
-    mut disk: impl Disk,
+    disk: impl Disk,
     mut purges: Purges,
     mailbox: &Mailbox<Job>,
     reports: &UnboundedSender<Report>,
 ) {
     let _guard = Panicking(reports, || Report::Failed { upto: WriteSeq(0) });
-    let mut jobs = Vec::new();
-    let mut stable = WriteSeq(0);
-    while mailbox.take_until(purges.next, &mut jobs) {
-        if let Err(why) = perform(&mut disk, &mut jobs, &mut stable, reports) {
+    let mut writer = Writer {
+        disk,
+        jobs: VecDeque::new(),
+        written: WriteSeq(0),
+        stable: WriteSeq(0),
+        is_waiting: false,
+        is_low: false,
+        retry: None,
+        reports,
+    };
+    let mut news = Vec::new();
+    writer.tell_room("there is no room for the reserve");
+    while mailbox.take_until(earliest(purges.next, writer.retry), &mut news) {
+        writer.jobs.extend(news.drain(..));
+        if let Err(why) = writer.turn() {
             tracing::error!("disk: {why}");
-            tell(reports, Report::Failed { upto: stable });
-            return;
+            let upto = writer.stable;
+            return tell(reports, Report::Failed { upto });
         }
         if purges.is_due() {
-            disk.purge();
+            writer.disk.purge();
         }
+    }
+    if !writer.jobs.is_empty() {
+        tracing::warn!("stopped with a full disk: nothing that was acknowledged is missing");
     }
 }
 
-/// One batch: all writes, one sync.
-fn perform(
-    disk: &mut impl Disk,
-    jobs: &mut Vec<Job>,
-    stable: &mut WriteSeq,
-    reports: &UnboundedSender<Report>,
-) -> Result<(), String> {
-    let mut written = *stable;
-    for job in jobs.drain(..) {
-        match job {
-            Job::Write { seq, op } => {
-                assert!(
-                    seq.0 == written.0 + 1,
-                    "write {} after {}",
-                    seq.0,
-                    written.0
-                );
-                let reloaded = disk.write(&op)?;
-                written = seq;
-                if let Some(state) = reloaded {
-                    *stable = written;
-                    tell(reports, Report::Reloaded { seq, state });
-                }
-            }
-            Job::Snapshot(step) => {
-                let done = disk.snapshot(&step);
-                if let Err(why) = &done {
-                    tracing::error!("snapshot: {why}");
-                }
-                tell(reports, Report::SnapshotStored { ok: done.is_ok() });
-            }
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}
+
+impl<D: Disk> Writer<'_, D> {
+    /// Performs what there is to do, unless it is too early to look for room again.
+    fn turn(&mut self) -> Result<(), String> {
+        let is_due = self.retry.is_some_and(|at| at <= Instant::now());
+        if self.is_waiting && !is_due {
+            return Ok(());
         }
+        let mut why = "the reserve is in use".to_owned();
+        let mut done = self.perform();
+        if done.is_ok() && is_due {
+            done = self.disk.make_reserve();
+        }
+        self.is_waiting = match done {
+            Ok(()) => false,
+            Err(Trouble::Full(what)) => {
+                why = what;
+                true
+            }
+            Err(Trouble::Broken(what)) => return Err(what),
+        };
+        self.tell_room(&why);
+        let now = Instant::now();
+        self.retry = match self.retry {
+            _ if !self.is_low => None,
+            Some(at) if at > now => Some(at),
+            _ => Some(now + RETRY),
+        };
+        Ok(())
     }
-    if *stable < written {
-        disk.sync()?;
-        *stable = written;
-        tell(reports, Report::Persisted { upto: written });
+
+    /// The machine hears whether there is room whenever that has changed.
+    fn tell_room(&mut self, why: &str) {
+        let low = self.is_waiting || self.disk.is_low();
+        if low == self.is_low {
+            return;
+        }
+        self.is_low = low;
+        self.retry = low.then(|| Instant::now() + RETRY);
+        if low {
+            tracing::error!(
+                "THE DISK IS FULL: {why}. Nothing is lost; make room, and this server goes on"
+            );
+        } else {
+            tracing::info!("the disk has room again");
+        }
+        tell(self.reports, Report::Room { low });
     }
-    Ok(())
+
+    /// One batch: all writes, one sync. Where there is no room what was written before becomes
+    /// stable, and the rest stays.
+    fn perform(&mut self) -> Result<(), Trouble> {
+        let mut done = Ok(());
+        while let Some(job) = self.jobs.front() {
+            done = match job {
+                Job::Write { seq, op } => {
+                    let (seq, last) = (*seq, self.written);
+                    assert!(seq.0 == last.0 + 1, "write {} after {}", seq.0, last.0);
+                    self.disk.write(op).map(|state| {
+                        self.written = seq;
+                        if let Some(state) = state {
+                            self.stable = seq;
+                            tell(self.reports, Report::Reloaded { seq, state });
+                        }
+                    })
+                }
+                Job::Snapshot(step) => {
+                    let stored = self.disk.snapshot(step);
+                    if let Err(why) = &stored {
+                        tracing::error!("snapshot: {why}");
+                    }
+                    let ok = stored.is_ok();
+                    tell(self.reports, Report::SnapshotStored { ok });
+                    Ok(())
+                }
+            };
+            if done.is_err() {
+                break;
+            }
+            self.jobs.pop_front();
+        }
+        if matches!(done, Err(Trouble::Broken(_))) {
+            return done;
+        }
+        if self.stable < self.written {
+            self.disk.sync()?;
+            self.stable = self.written;
+            let upto = self.stable;
+            tell(self.reports, Report::Persisted { upto });
+        }
+        done
+    }
 }
 
 /// Passes the steps of background snapshots on to the writer, each after what it would have to
@@ -350,21 +461,25 @@ mod tests {
         fails_at: i64,
         gate: Arc<Mutex<()>>,
         purges: Arc<Mutex<u32>>,
+        full: Arc<Mutex<bool>>,
     }
 
     impl Disk for Fake {
-        fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String> {
+        fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, Trouble> {
             let WriteOp::AcceptedEpoch(epoch) = op else {
                 panic!("only epochs here: {op:?}")
             };
+            if *self.full.lock().expect("room") {
+                return Err(Trouble::Full("no space left".into()));
+            }
             if epoch.0 == self.fails_at {
-                return Err("no space left".into());
+                return Err(Trouble::Broken("it smokes".into()));
             }
             self.log.lock().expect("log").push(format!("write {epoch}"));
             Ok(None)
         }
 
-        fn sync(&mut self) -> Result<(), String> {
+        fn sync(&mut self) -> Result<(), Trouble> {
             let _open = self.gate.lock().expect("gate");
             self.log.lock().expect("log").push("sync".into());
             Ok(())
@@ -410,6 +525,7 @@ mod tests {
             fails_at: 0,
             gate: gate.clone(),
             purges: Arc::default(),
+            full: Arc::default(),
         };
         let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
@@ -443,6 +559,7 @@ mod tests {
             fails_at: 3,
             gate: Arc::default(),
             purges: Arc::default(),
+            full: Arc::default(),
         };
         let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
@@ -470,6 +587,7 @@ mod tests {
             fails_at: 0,
             gate: Arc::default(),
             purges: Arc::default(),
+            full: Arc::default(),
         };
         let syncs = Syncs::default();
         let disk = DiskThreads::start(fake, syncs.clone(), None, to).expect("threads");
@@ -509,6 +627,7 @@ mod tests {
                 fails_at: 0,
                 gate: Arc::default(),
                 purges: purges.clone(),
+                full: Arc::default(),
             };
             let disk = DiskThreads::start(fake, Syncs::default(), interval, to).expect("threads");
             let begun = Instant::now();
@@ -532,5 +651,65 @@ mod tests {
                 "{often} purges in 300 ms, work: {work}"
             );
         }
+    }
+
+    #[test]
+    fn a_write_without_room_waits_and_none_behind_it_goes_first() {
+        let (log, full) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(Mutex::new(false)),
+        );
+        let (to, mut reports) = mpsc::unbounded_channel();
+        let fake = Fake {
+            log: log.clone(),
+            fails_at: 0,
+            gate: Arc::default(),
+            purges: Arc::default(),
+            full: full.clone(),
+        };
+        let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
+        disk.write(&mut vec![job(1)]);
+        let first = reports.blocking_recv();
+        assert!(
+            matches!(first, Some(Report::Persisted { upto: WriteSeq(1) })),
+            "{first:?}"
+        );
+        *full.lock().expect("room") = true;
+        disk.write(&mut vec![job(2), job(3)]);
+        let told = reports.blocking_recv();
+        assert!(matches!(told, Some(Report::Room { low: true })), "{told:?}");
+        disk.write(&mut vec![job(4)]);
+        *full.lock().expect("room") = false;
+        let second = reports.blocking_recv();
+        assert!(
+            matches!(second, Some(Report::Persisted { upto: WriteSeq(4) })),
+            "{second:?}"
+        );
+        let told = reports.blocking_recv();
+        assert!(
+            matches!(told, Some(Report::Room { low: false })),
+            "{told:?}"
+        );
+        disk.finish();
+        let all = log.lock().expect("log").join(", ");
+        assert_eq!(all, "write 1, sync, write 2, write 3, write 4, sync");
+    }
+
+    #[test]
+    fn a_full_disk_does_not_keep_a_server_from_stopping() {
+        let (to, mut reports) = mpsc::unbounded_channel();
+        let fake = Fake {
+            log: Arc::default(),
+            fails_at: 0,
+            gate: Arc::default(),
+            purges: Arc::default(),
+            full: Arc::new(Mutex::new(true)),
+        };
+        let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
+        disk.write(&mut vec![job(1)]);
+        disk.finish();
+        let told = reports.blocking_recv();
+        assert!(matches!(told, Some(Report::Room { low: true })), "{told:?}");
+        assert!(reports.blocking_recv().is_none());
     }
 }

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::mutants::Mutants;
 use vivarium_core::recovery::Recovered;
-use vivarium_storage::{BACKGROUND_TMP, Dir, LOCK_NAME, Options, Performed, RealFiles, Store};
+use vivarium_storage::{
+    BACKGROUND_TMP, Dir, LOCK_NAME, Options, Performed, RealFiles, StorageError, Store,
+};
 
-use super::disk::{Disk, Presync};
+use super::disk::{Disk, Presync, Trouble};
 use super::timed::TimedFiles;
 use crate::config::Settings;
 use crate::meter::Meter;
@@ -53,6 +55,7 @@ pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<O
     let options = Options {
         snap_retain: settings.snap_retain,
         purge_with_snapshot: false,
+        reserve_bytes: settings.disk_reserve,
         packing: settings.packing,
         seed,
         mutants: Mutants::default(),
@@ -78,6 +81,14 @@ pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<O
     })
 }
 
+fn trouble(error: StorageError) -> Trouble {
+    if error.is_full() {
+        Trouble::Full(error.to_string())
+    } else {
+        Trouble::Broken(error.to_string())
+    }
+}
+
 fn tell_notes(store: &mut Store<TimedFiles>) {
     for note in store.take_notes() {
         tracing::warn!("data: {note}");
@@ -92,19 +103,33 @@ pub(super) struct Directory {
 }
 
 impl Disk for Directory {
-    fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, String> {
-        match self.store.perform(op).map_err(|e| e.to_string())? {
-            Performed::Done => Ok(None),
+    fn write(&mut self, op: &WriteOp) -> Result<Option<Box<Recovered>>, Trouble> {
+        match self.store.perform(op).map_err(trouble)? {
+            Performed::Done => {
+                if !matches!(op, WriteOp::Append { .. }) {
+                    tell_notes(&mut self.store);
+                }
+                Ok(None)
+            }
             Performed::Reload => {
-                let state = self.store.reload().map_err(|e| e.to_string())?;
+                let state = self.store.reload().map_err(trouble)?;
                 tell_notes(&mut self.store);
                 Ok(Some(Box::new(state)))
             }
         }
     }
 
-    fn sync(&mut self) -> Result<(), String> {
-        self.store.sync().map_err(|e| e.to_string())
+    fn sync(&mut self) -> Result<(), Trouble> {
+        self.store.sync().map_err(trouble)
+    }
+
+    fn is_low(&self) -> bool {
+        self.store.is_low()
+    }
+
+    fn make_reserve(&mut self) -> Result<(), Trouble> {
+        tell_notes(&mut self.store);
+        self.store.make_reserve().map_err(trouble)
     }
 
     fn snapshot(&mut self, step: &SnapshotStep) -> Result<(), String> {

@@ -19,7 +19,7 @@ use vivarium_core::recovery::Recovered;
 use vivarium_core::time::{Instant, Now};
 
 use super::clock::Clock;
-use super::disk::{Disk, Presync};
+use super::disk::{Disk, Presync, Trouble};
 use super::listen::{self, Purpose};
 use super::turn::Machine;
 use super::{StartError, drive};
@@ -190,12 +190,12 @@ impl Machine for Obedient {
 struct Memory(Log);
 
 impl Disk for Memory {
-    fn write(&mut self, _op: &WriteOp) -> Result<Option<Box<Recovered>>, String> {
+    fn write(&mut self, _op: &WriteOp) -> Result<Option<Box<Recovered>>, Trouble> {
         self.0.lock().expect("log").push("disk: write".into());
         Ok(None)
     }
 
-    fn sync(&mut self) -> Result<(), String> {
+    fn sync(&mut self) -> Result<(), Trouble> {
         self.0.lock().expect("log").push("disk: sync".into());
         Ok(())
     }

@@ -36,6 +36,10 @@ impl Files for TimedFiles {
         self.files.set_len(dir, name, len)
     }
 
+    fn allocate(&mut self, dir: Dir, name: &str, offset: u64, len: u64) -> io::Result<()> {
+        self.files.allocate(dir, name, offset, len)
+    }
+
     fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {
         let begun = Instant::now();
         let synced = self.files.sync(dir, name);

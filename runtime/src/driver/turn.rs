@@ -272,6 +272,7 @@ fn disk_input(report: Report) -> Input<'static> {
         Report::Persisted { upto } => Input::Persisted { upto },
         Report::Reloaded { seq, state } => Input::Reloaded { seq, state },
         Report::SnapshotStored { ok } => Input::SnapshotStored { ok },
+        Report::Room { low } => Input::DiskRoom { low },
         Report::Failed { upto } => Input::DiskFailed { upto },
     }
 }
