@@ -10,6 +10,7 @@ use crate::bench::{self, Bench};
 use crate::config::{self, Settings};
 use crate::driver;
 use crate::exit::Exit;
+use crate::shell::{self, Shell};
 use crate::tools::{self, Backup, Export, Fsck, Import, LogCommand, Restore, SnapshotCommand};
 use crate::version;
 
@@ -45,7 +46,8 @@ enum Command {
     Restore(Restore),
     Export(Export),
     Import(Import),
-    /// Measure parts of the server
+    Shell(Shell),
+    /// Measure servers, and parts of the server
     #[command(subcommand)]
     Bench(Bench),
     /// Print the version
@@ -75,6 +77,10 @@ pub fn main() -> Exit {
         Command::Restore(restore) => tools::run_restore(&restore),
         Command::Export(export) => tools::run_export(&export),
         Command::Import(import) => tools::run_import(&import),
+        Command::Shell(words) => match shell::run(&words) {
+            Ok(exit) => exit,
+            Err((exit, error)) => fail(exit, &error),
+        },
         Command::Bench(what) => match bench::run(&what) {
             Ok(figures) => print(&figures),
             Err((exit, error)) => fail(exit, &error),

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod exit;
 mod meter;
 mod owner;
+mod shell;
 pub mod tools;
 pub mod version;
 mod words;
