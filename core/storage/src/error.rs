@@ -12,6 +12,12 @@ pub(crate) const CURE_RESYNC: &str = "if the other servers have a quorum without
     version-2 away and start again: it is filled from the leader; otherwise restore the file from \
     a backup";
 
+/// The same where no snapshot is there, which an old release may never have written.
+pub(crate) const CURE_TRUST: &str = "if the other servers have a quorum without this one, move \
+    version-2 away and start again: it is filled from the leader; if a release of ZooKeeper before \
+    3.5.3 wrote this directory and never a snapshot, start once with snapshot.trust.empty=true; \
+    otherwise restore the snapshot from a backup";
+
 /// Why storage refused. The directory is as it was, unless a write failed half way.
 #[derive(Debug)]
 pub enum StorageError {

@@ -12,7 +12,7 @@ use vivarium_core::mutants::Mutants;
 use vivarium_core::recovery::Recovery;
 
 use crate::epochs;
-use crate::error::{About, CURE_RESYNC, StorageError};
+use crate::error::{About, CURE_RESYNC, CURE_TRUST, StorageError};
 use crate::files::{Dir, Files};
 use crate::log_reader::{Ending, LogFile, Record, Scan, scan};
 use crate::names;
@@ -83,6 +83,28 @@ pub(crate) struct Loaded {
     pub(crate) notes: Vec<String>,
 }
 
+impl Loaded {
+    fn fresh(seed: u64, mutants: Mutants) -> Self {
+        Self {
+            recovery: Recovery::fresh(seed, mutants),
+            snapshot: None,
+            scans: Vec::new(),
+            beyond: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn note_mismatches(&mut self) {
+        let mismatches = self.recovery.digest_mismatches();
+        if mismatches > 0 {
+            self.notes.push(format!(
+                "after {mismatches} of the replayed transactions the tree was not what their \
+                 leader's digest says"
+            ));
+        }
+    }
+}
+
 /// Reads the directory, changing nothing; with a limit as if nothing after it had happened.
 pub(crate) fn load<F: Files>(
     files: &F,
@@ -117,13 +139,7 @@ pub(crate) fn load<F: Files>(
         }
     }
     passed.settle(&mut loaded, limit)?;
-    let mismatches = loaded.recovery.digest_mismatches();
-    if mismatches > 0 {
-        loaded.notes.push(format!(
-            "after {mismatches} of the replayed transactions the tree was not what their leader's \
-             digest says"
-        ));
-    }
+    loaded.note_mismatches();
     Ok(loaded)
 }
 
@@ -133,24 +149,49 @@ fn load_empty<F: Files>(
     seed: u64,
     mutants: Mutants,
 ) -> Result<Loaded, StorageError> {
-    let mut loaded = Loaded {
-        recovery: Recovery::fresh(seed, mutants),
-        snapshot: None,
-        scans: Vec::new(),
-        beyond: None,
-        notes: Vec::new(),
-    };
+    let mut loaded = Loaded::fresh(seed, mutants);
     for file in &found.logs {
         let scanned = scan(files, file, &mut |_| Ok(false))?;
         if scanned.records > 0 {
-            return Err(StorageError::inconsistent(format!(
-                "{} holds transactions, but there is no snapshot that they follow: what was \
-                 before them is missing",
-                file.name
-            )));
+            return Err(StorageError::Inconsistent {
+                problem: format!(
+                    "{} holds transactions, but there is no snapshot that they follow: what was \
+                     before them is missing",
+                    file.name
+                ),
+                cure: CURE_TRUST.to_owned(),
+            });
         }
         loaded.scans.push((file.clone(), scanned));
     }
+    Ok(loaded)
+}
+
+/// Like [`load`], but where there is no snapshot at all the logs are believed to hold everything:
+/// old releases of ZooKeeper wrote the first snapshot late (ZOOKEEPER-3056). They are not believed
+/// blindly: the first transaction must be the first of its epoch.
+pub(crate) fn load_trusting_logs<F: Files>(
+    files: &F,
+    seed: u64,
+    mutants: Mutants,
+) -> Result<Loaded, StorageError> {
+    let found = inventory(files)?;
+    if !found.snapshots.is_empty() {
+        return load(files, seed, mutants, None);
+    }
+    let mut loaded = Loaded::fresh(seed, mutants);
+    let mut passed = Passed::default();
+    for file in &found.logs {
+        replay(files, file, Zxid::ZERO, None, &mut passed, &mut loaded)?;
+    }
+    if loaded.recovery.replayed() > 0 {
+        loaded.notes.push(
+            "there was no snapshot, and the logs were believed to hold everything, as \
+             snapshot.trust.empty asks"
+                .to_owned(),
+        );
+    }
+    loaded.note_mismatches();
     Ok(loaded)
 }
 

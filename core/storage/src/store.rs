@@ -42,6 +42,9 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// How new snapshots are packed: `snapshot.compression.method`. Any are read.
     pub packing: Packing,
+    /// Where there is no snapshot at all, believe that the logs hold everything:
+    /// `snapshot.trust.empty`.
+    pub trust_empty: bool,
     /// For the database's hash tables.
     pub seed: u64,
     pub mutants: Mutants,
@@ -55,6 +58,7 @@ impl Default for Options {
             purge_with_snapshot: true,
             reserve_bytes: 0,
             packing: Packing::Plain,
+            trust_empty: false,
             seed: 0,
             mutants: Mutants::NONE,
         }
@@ -285,8 +289,12 @@ impl<F: Files> Store<F> {
 
     fn recover(&mut self) -> Result<Recovered, StorageError> {
         let Options { seed, mutants, .. } = self.options;
-        let mut loaded = recover::load(&self.files, seed, mutants, None)?;
-        if loaded.snapshot.is_none() {
+        let mut loaded = if self.options.trust_empty {
+            recover::load_trusting_logs(&self.files, seed, mutants)?
+        } else {
+            recover::load(&self.files, seed, mutants, None)?
+        };
+        if loaded.snapshot.is_none() && loaded.recovery.replayed() == 0 {
             recover::refuse_epochs_alone(&self.files)?;
         }
         recover::settle(&mut self.files, &mut loaded)?;

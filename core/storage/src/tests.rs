@@ -2,6 +2,7 @@
 
 mod crash;
 mod foreign;
+mod known;
 mod room;
 mod rot;
 mod suite;
@@ -26,6 +27,7 @@ pub(crate) const OPTIONS: Options = Options {
     purge_with_snapshot: true,
     reserve_bytes: 0,
     packing: Packing::Plain,
+    trust_empty: false,
     seed: SEED,
     mutants: Mutants::NONE,
 };

@@ -3,6 +3,7 @@
 //! simulator's business.
 
 mod client;
+mod known;
 mod limits;
 mod nodes;
 mod room;

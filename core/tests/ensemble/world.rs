@@ -406,32 +406,44 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some((to, event)) = self.events.pop_front() {
-            let input = match &event {
-                Event::Opened(link, peer, channel) => Input::LinkOpened {
-                    link: *link,
-                    peer: *peer,
-                    channel: *channel,
-                },
-                Event::Bytes(link, bytes) => Input::LinkBytes { link: *link, bytes },
-                Event::Drained(link, bytes) => Input::LinkDrained {
-                    link: *link,
-                    bytes: *bytes,
-                },
-                Event::Closed(link) => Input::LinkClosed { link: *link },
-                Event::DialFailed(peer, channel) => Input::DialFailed {
-                    peer: *peer,
-                    channel: *channel,
-                },
-                Event::Persisted(upto) => Input::Persisted { upto: *upto },
-                Event::Reload(seq) => {
-                    let state = Box::new(self.disks[&to].recover());
-                    Input::Reloaded { seq: *seq, state }
-                }
-                Event::Stored => Input::SnapshotStored { ok: true },
-            };
-            self.turn(to, Some(input));
-        }
+        while self.step() {}
+    }
+
+    /// So many of the events that wait happen, in their order.
+    pub(crate) fn run_events(&mut self, count: usize) {
+        (0..count).all(|_| self.step());
+    }
+
+    /// The next event. False if none waits.
+    fn step(&mut self) -> bool {
+        let Some((to, event)) = self.events.pop_front() else {
+            return false;
+        };
+        let input = match &event {
+            Event::Opened(link, peer, channel) => Input::LinkOpened {
+                link: *link,
+                peer: *peer,
+                channel: *channel,
+            },
+            Event::Bytes(link, bytes) => Input::LinkBytes { link: *link, bytes },
+            Event::Drained(link, bytes) => Input::LinkDrained {
+                link: *link,
+                bytes: *bytes,
+            },
+            Event::Closed(link) => Input::LinkClosed { link: *link },
+            Event::DialFailed(peer, channel) => Input::DialFailed {
+                peer: *peer,
+                channel: *channel,
+            },
+            Event::Persisted(upto) => Input::Persisted { upto: *upto },
+            Event::Reload(seq) => {
+                let state = Box::new(self.disks[&to].recover());
+                Input::Reloaded { seq: *seq, state }
+            }
+            Event::Stored => Input::SnapshotStored { ok: true },
+        };
+        self.turn(to, Some(input));
+        true
     }
 
     fn turn(&mut self, id: ServerId, input: Option<Input<'_>>) {

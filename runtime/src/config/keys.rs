@@ -102,6 +102,7 @@ const KEYS: &[(&str, Treatment)] = &[
     ("secureClientPortAddress", Refused(TLS)),
     ("snapCount", Used),
     ("snapshot.compression.method", Used),
+    ("snapshot.trust.empty", Used),
     ("sslQuorum", Only("false", TLS)),
     ("standaloneEnabled", Used),
     ("syncEnabled", Ignored("observers log to disk as well")),
@@ -134,6 +135,7 @@ pub(super) fn key_of_property(name: &str) -> Option<&str> {
             FSYNC_WARNING,
             "snapCount",
             "snapshot.compression.method",
+            "snapshot.trust.empty",
         ]
         .contains(&key),
         Ignored(_) | Only(..) | Refused(_) => true,

@@ -47,6 +47,7 @@ pub(super) struct RawConfig {
     pub fsync_warning_ms: Option<Lined<u64>>,
     pub disk_reserve_kb: Option<Lined<u64>>,
     pub packing: Option<Lined<Packing>>,
+    pub trust_empty: Option<Lined<bool>>,
     pub whitelist: Option<Lined<String>>,
     pub standalone_enabled: Option<Lined<bool>>,
     pub listen_on_all: Option<Lined<bool>>,
@@ -141,6 +142,7 @@ impl RawConfig {
                     value,
                 });
             }
+            "snapshot.trust.empty" => self.trust_empty = Some(boolean(p)?),
             "4lw.commands.whitelist" => {
                 self.whitelist = Some(Lined {
                     place: p.place,

@@ -63,6 +63,8 @@ pub struct Settings {
     pub fsync_warning: Duration,
     /// How new snapshots are packed.
     pub packing: Packing,
+    /// Start from logs alone where there is no snapshot.
+    pub trust_empty: bool,
     /// Snapshots, epochs, `myid`.
     pub data_dir: PathBuf,
     /// Transaction logs; often the same.
@@ -94,6 +96,7 @@ impl Settings {
             disk_reserve: RESERVE_KB_DEFAULT << 10,
             fsync_warning: FSYNC_WARNING_DEFAULT,
             packing: Packing::Plain,
+            trust_empty: false,
             data_dir: PathBuf::from("./vivarium-data"),
             log_dir: PathBuf::from("./vivarium-data"),
             client: Endpoint {
@@ -161,6 +164,7 @@ impl Settings {
                 .as_ref()
                 .map_or(SNAP_COUNT_DEFAULT, |c| c.value.max(2)),
             packing: raw.packing.as_ref().map_or(Packing::Plain, |l| l.value),
+            trust_empty: raw.trust_empty.as_ref().is_some_and(|l| l.value),
             snap_retain: raw
                 .snap_retain
                 .as_ref()

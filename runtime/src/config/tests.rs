@@ -370,6 +370,14 @@ fn the_reserve_of_a_disk() {
 }
 
 #[test]
+fn logs_alone_are_trusted_when_the_operator_says_so() {
+    let text = "dataDir=/d\nclientPort=2181\n";
+    assert!(!loaded(text).settings.trust_empty);
+    let text = format!("{text}snapshot.trust.empty=true\n");
+    assert!(loaded(&text).settings.trust_empty);
+}
+
+#[test]
 fn purges_are_on_unless_they_are_switched_off() {
     for (line, hours) in [
         ("", Some(1)),

@@ -57,6 +57,7 @@ pub(super) fn open(settings: &Settings, files: RealFiles, seed: u64) -> Result<O
         purge_with_snapshot: false,
         reserve_bytes: settings.disk_reserve,
         packing: settings.packing,
+        trust_empty: settings.trust_empty,
         seed,
         mutants: Mutants::default(),
         ..Options::default()
