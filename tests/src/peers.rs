@@ -16,6 +16,9 @@ pub(crate) const KAZOO: &str = "kazoo==2.11.0";
 /// The ZooKeeper release that Maven fetches.
 const JARS_VERSION: &str = "3.9.4";
 
+/// Releases whose data directories must start here; the others above write them today.
+pub const OLD_ZOOKEEPERS: [&str; 2] = ["3.4.14", "3.5.10"];
+
 /// What the tests need besides the language toolchain, as Debian packages.
 const JAVA_PACKAGES: &[&str] = &["zookeeper", "libslf4j-java"];
 const PYTHON_PACKAGES: &[&str] = &["python3", "python3-venv"];
@@ -77,7 +80,7 @@ pub fn zookeepers() -> &'static [Java] {
     static FOUND: OnceLock<Vec<Java>> = OnceLock::new();
     FOUND.get_or_init(|| {
         let _lock = lock("zookeeper");
-        [debian_zookeeper(), maven_zookeeper()]
+        [debian_zookeeper(), maven_zookeeper(JARS_VERSION, &pom())]
             .into_iter()
             .flatten()
             .collect()
@@ -106,6 +109,24 @@ pub fn newest_zookeeper(test: &str) -> Option<&'static Java> {
         skip(test, "Apache ZooKeeper 3.9 does not come from Maven here");
     }
     found
+}
+
+/// One of [`OLD_ZOOKEEPERS`], or `None` after saying that `test` is skipped.
+pub fn old_zookeeper(test: &str, version: &'static str) -> Option<&'static Java> {
+    static FOUND: OnceLock<Vec<Java>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let _lock = lock("zookeeper");
+        let get = |version: &&'static str| maven_zookeeper(version, &old_pom(version));
+        OLD_ZOOKEEPERS.iter().filter_map(get).collect()
+    });
+    let java = found.iter().find(|java| java.version == version);
+    if java.is_none() {
+        skip(
+            test,
+            &format!("ZooKeeper {version} does not come from Maven here"),
+        );
+    }
+    java
 }
 
 /// A Python interpreter that has kazoo, or `None` after saying that `test` is skipped.
@@ -191,12 +212,12 @@ fn debian_zookeeper() -> Option<Java> {
     })
 }
 
-fn maven_zookeeper() -> Option<Java> {
-    let dir = peers_dir().join(format!("zookeeper-{JARS_VERSION}"));
+fn maven_zookeeper(version: &str, pom: &str) -> Option<Java> {
+    let dir = peers_dir().join(format!("zookeeper-{version}"));
     let complete = dir.join("complete");
     if !complete.exists() {
         fs::create_dir_all(&dir).ok()?;
-        fs::write(dir.join("pom.xml"), pom()).ok()?;
+        fs::write(dir.join("pom.xml"), pom).ok()?;
         let mut maven = Command::new("mvn");
         maven
             .current_dir(&dir)
@@ -208,10 +229,15 @@ fn maven_zookeeper() -> Option<Java> {
     }
     let classpath = format!("{}/jars/*", dir.display());
     Some(Java {
-        version: JARS_VERSION.into(),
+        version: version.into(),
         classpath,
         script: None,
     })
+}
+
+/// Older releases bring all that they need, with a logger that is silent without a file.
+fn old_pom(version: &str) -> String {
+    pom_of(&[("org.apache.zookeeper", "zookeeper", version)])
 }
 
 /// ZooKeeper's own pom leaves out what its server only needs at run time.
@@ -223,6 +249,10 @@ fn pom() -> String {
         ("org.xerial.snappy", "snappy-java", "1.1.10.5"),
         ("commons-cli", "commons-cli", "1.5.0"),
     ];
+    pom_of(&dependencies)
+}
+
+fn pom_of(dependencies: &[(&str, &str, &str)]) -> String {
     let mut list = String::new();
     for (group, artifact, version) in dependencies {
         list.push_str(&format!(

@@ -109,11 +109,7 @@ const KNOWN: &[(u32, &str, &str)] = &[
         "a TRUNC that failed on disk counts as done",
         "a_cut_that_fails_half_way_stops_the_store",
     ),
-    (
-        3781,
-        "as 3644",
-        "logs_alone_start_where_they_are_trusted",
-    ),
+    (3781, "as 3644", "logs_alone_start_where_they_are_trusted"),
     (
         4269,
         "a lost rename of currentEpoch stops the start",
@@ -159,7 +155,12 @@ fn every_known_failure_has_its_test() {
             || both.lines().any(|line| line.trim() == format!("{name},"));
         assert!(is_there, "{number} ({failure}): no test {name}");
     }
-    assert!(KNOWN.iter().map(|(number, ..)| number).is_sorted_by_key(|n| (**n == 0, **n)));
+    assert!(
+        KNOWN
+            .iter()
+            .map(|(number, ..)| number)
+            .is_sorted_by_key(|n| (*n == 0, *n))
+    );
 }
 
 #[test]
@@ -202,7 +203,11 @@ fn every_cut_is_exact() {
             let (_, state) = Store::open(platter, OPTIONS).expect("opened");
             let at = format!("kind {kind} cut after {after}");
             assert_eq!(state.database.applied(), z(1, 3), "{at}");
-            assert_eq!(state.database.digest(), super::database_of(&expected).digest(), "{at}");
+            assert_eq!(
+                state.database.digest(),
+                super::database_of(&expected).digest(),
+                "{at}"
+            );
         }
     }
 }
@@ -316,7 +321,10 @@ fn a_cut_that_fails_half_way_stops_the_store() {
     let left = state.database.applied().0 as usize;
     assert!((11..200).contains(&left), "{left}");
     assert_state(&state.database, &history[..left]);
-    assert_eq!(store.perform(&WriteOp::Truncate { after }).expect("cut"), Performed::Reload);
+    assert_eq!(
+        store.perform(&WriteOp::Truncate { after }).expect("cut"),
+        Performed::Reload
+    );
     assert_state(&store.reload().expect("loaded").database, &history[..10]);
 }
 
@@ -329,7 +337,9 @@ fn a_log_that_goes_on_after_the_oldest_kept_snapshot_stays() {
         install(&mut store, &history[..end]);
         let mut files = store.into_files();
         let name = format!("snapshot.{end:x}");
-        files.rename(Dir::Snapshots, &name, &format!("kept.{end:x}")).expect("renamed");
+        files
+            .rename(Dir::Snapshots, &name, &format!("kept.{end:x}"))
+            .expect("renamed");
         store = Store::open(files, OPTIONS).expect("opened").0;
     }
     let mut files = store.into_files();
@@ -403,7 +413,10 @@ fn logs_alone_start_where_they_are_trusted() {
         assert!(refused.contains("snapshot.trust.empty=true"), "{refused}");
         let (mut store, state) = Store::open(files.clone(), trusting).expect("opened");
         assert_state(&state.database, &history);
-        assert_eq!((state.accepted, state.current), (Epoch(epoch), Epoch(epoch)));
+        assert_eq!(
+            (state.accepted, state.current),
+            (Epoch(epoch), Epoch(epoch))
+        );
         assert!(store.take_notes().concat().contains("believed"));
         // There is a snapshot now, so nobody has to be trusted any more.
         let (_, state) = Store::open(store.into_files().platter(), OPTIONS).expect("opened");
@@ -411,7 +424,9 @@ fn logs_alone_start_where_they_are_trusted() {
         // Not even then is it believed that nothing came before the middle.
         let logs = files.list(Dir::Logs).expect("listed");
         let first = logs.iter().min_by_key(|name| crate::names::parse_log(name));
-        files.remove(Dir::Logs, first.expect("some")).expect("removed");
+        files
+            .remove(Dir::Logs, first.expect("some"))
+            .expect("removed");
         let refused = Store::open(files, trusting).unwrap_err().to_string();
         assert!(refused.contains("those between are missing"), "{refused}");
     }
@@ -437,10 +452,14 @@ fn an_epoch_whose_rename_was_lost_is_found() {
     assert!(refused.contains("currentEpoch says 2"), "{refused}");
     // With a promise that is lost, too, the temporary file tells; without, it is not needed.
     let tmp = "currentEpoch.tmp";
-    files.write_at(Dir::Snapshots, tmp, 0, b"5").expect("written");
+    files
+        .write_at(Dir::Snapshots, tmp, 0, b"5")
+        .expect("written");
     let refused = Store::open(files.clone(), OPTIONS).unwrap_err().to_string();
     assert!(refused.contains("acceptedEpoch says 2"), "{refused}");
-    files.write_at(Dir::Snapshots, "acceptedEpoch", 0, b"5").expect("written");
+    files
+        .write_at(Dir::Snapshots, "acceptedEpoch", 0, b"5")
+        .expect("written");
     for name in [None, Some(tmp)] {
         let mut files = files.clone();
         if let Some(name) = name {
@@ -449,7 +468,9 @@ fn an_epoch_whose_rename_was_lost_is_found() {
         let (_, state) = Store::open(files, OPTIONS).expect("opened");
         assert_eq!((state.accepted, state.current), (Epoch(5), Epoch(5)));
     }
-    files.remove(Dir::Snapshots, "acceptedEpoch").expect("removed");
+    files
+        .remove(Dir::Snapshots, "acceptedEpoch")
+        .expect("removed");
     let (_, state) = Store::open(files, OPTIONS).expect("opened");
     assert_eq!((state.accepted, state.current), (Epoch(5), Epoch(5)));
 }
