@@ -14,7 +14,7 @@ use crate::database::Database;
 use crate::ids::{SessionId, Zxid};
 use crate::limits::SNAPSHOT_ENTRY_BYTES_MAX;
 use crate::mutants::Mutants;
-use crate::tree::{AclId, NodeId, StoredStat, Tree};
+use crate::tree::{AclId, Growth, Misplaced, StoredStat};
 use crate::wire::jute::{DecodeError, Decoded, Reader};
 use crate::wire::records::Acl;
 
@@ -85,6 +85,10 @@ impl fmt::Display for LoadError {
 
 impl core::error::Error for LoadError {}
 
+/// So much of new bytes is tried as the rest of an entry that began earlier; if that is not enough,
+/// as much again as there is of it already.
+const PIECE_BYTES: usize = 512;
+
 /// What comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -106,7 +110,7 @@ pub struct SnapshotLoader {
     sessions: BTreeMap<SessionId, i32>,
     /// The snapshot's numbers of ACLs, and ours. Each holds one use until the end.
     acls: BTreeMap<i64, AclId>,
-    tree: Tree,
+    tree: Growth,
     mutants: Mutants,
     /// An entry that is not whole yet.
     pending: Vec<u8>,
@@ -121,7 +125,7 @@ impl SnapshotLoader {
             stage: Stage::SessionCount,
             sessions: BTreeMap::new(),
             acls: BTreeMap::new(),
-            tree: Tree::bare(seed),
+            tree: Growth::new(seed),
             mutants,
             pending: Vec::new(),
             offset: 0,
@@ -131,30 +135,43 @@ impl SnapshotLoader {
     /// Takes the next bytes, however they are cut. Gives back how many belong to the snapshot:
     /// all, unless the terminator was among them. After an error the loader is of no use.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, LoadError> {
-        if self.is_complete() {
-            return Ok(0);
+        let mut at = 0;
+        while !self.is_complete() && !self.pending.is_empty() && at < bytes.len() {
+            at += self.finish_entry(&bytes[at..])?;
         }
+        if !self.is_complete() && self.pending.is_empty() {
+            at += self.take_entries(&bytes[at..])?;
+            if !self.is_complete() {
+                self.keep(bytes[at..].to_vec())?;
+                at = bytes.len();
+            }
+        }
+        Ok(at)
+    }
+
+    /// Goes on with the entry that began in earlier bytes, copying little of these: they may hold
+    /// thousands of others. Says how many of these it used.
+    fn finish_entry(&mut self, bytes: &[u8]) -> Result<usize, LoadError> {
+        let before = self.pending.len();
+        let piece = &bytes[..bytes.len().min(before.max(PIECE_BYTES))];
         let mut joined = core::mem::take(&mut self.pending);
-        let before = joined.len();
-        let used = if before == 0 {
-            self.take_entries(bytes)?
-        } else {
-            joined.extend_from_slice(bytes);
-            self.take_entries(&joined)?
-        };
-        if self.is_complete() {
-            return Ok(used - before);
+        joined.extend_from_slice(piece);
+        match self.take_entries(&joined)? {
+            0 => {
+                self.keep(joined)?;
+                Ok(piece.len())
+            }
+            used => Ok(used - before),
         }
-        if before == 0 {
-            joined.extend_from_slice(&bytes[used..]);
-        } else {
-            joined.drain(..used);
-        }
-        if joined.len() > SNAPSHOT_ENTRY_BYTES_MAX {
+    }
+
+    /// Keeps the beginning of an entry.
+    fn keep(&mut self, bytes: Vec<u8>) -> Result<(), LoadError> {
+        if bytes.len() > SNAPSHOT_ENTRY_BYTES_MAX {
             return Err(self.error(LoadFault::EntryTooLong));
         }
-        self.pending = joined;
-        Ok(bytes.len())
+        self.pending = bytes;
+        Ok(())
     }
 
     /// Was the terminator read?
@@ -163,19 +180,15 @@ impl SnapshotLoader {
     }
 
     /// The database, as of `zxid`.
-    pub fn finish(mut self, zxid: Zxid) -> Result<Database, LoadError> {
+    pub fn finish(self, zxid: Zxid) -> Result<Database, LoadError> {
         if !self.is_complete() {
             return Err(self.error(LoadFault::Unfinished));
         }
+        let mut tree = self.tree.finish();
         for &id in self.acls.values() {
-            self.tree.release_acl(id);
+            tree.release_acl(id);
         }
-        Ok(Database::with_tree(
-            self.tree,
-            self.sessions,
-            zxid,
-            self.mutants,
-        ))
+        Ok(Database::with_tree(tree, self.sessions, zxid, self.mutants))
     }
 
     fn error(&self, fault: LoadFault) -> LoadError {
@@ -260,28 +273,15 @@ impl SnapshotLoader {
             self.stage = Stage::Nodes;
             return Ok(());
         }
-        let (parent, name) = self.place(&path)?;
+        let misplaced = |why| match why {
+            Misplaced::Path => LoadFault::Path((&*path).into()),
+            Misplaced::ParentMissing => LoadFault::ParentMissing((&*path).into()),
+            Misplaced::Twice => LoadFault::NodeTwice((&*path).into()),
+        };
+        let (parent, name) = self.tree.place(&path).map_err(misplaced)?;
         let acl = self.acl(acl);
-        self.tree.insert(parent, (&path, name), data, acl, stat);
-        Ok(())
-    }
-
-    /// Parent and name of a node that is not there yet.
-    fn place<'p>(&self, path: &'p str) -> Result<(NodeId, &'p str), LoadFault> {
-        if path.is_empty() {
-            return Err(LoadFault::NodeTwice(path.into()));
-        }
-        let split = path.rsplit_once('/').filter(|(_, name)| !name.is_empty());
-        let Some((parent, name)) = split else {
-            return Err(LoadFault::Path(path.into()));
-        };
-        let Some(parent) = self.tree.locate(parent) else {
-            return Err(LoadFault::ParentMissing(path.into()));
-        };
-        if self.tree.locate(path).is_some() {
-            return Err(LoadFault::NodeTwice(path.into()));
-        }
-        Ok((parent, name))
+        let planted = self.tree.insert(parent, (&path, name), data, acl, stat);
+        planted.map_err(misplaced)
     }
 
     /// A use of the list that the snapshot knows by this number. ZooKeeper writes the table before

@@ -77,10 +77,25 @@ impl Children {
         }
     }
 
-    /// The name must not be there yet.
-    pub(super) fn insert(&mut self, id: NodeId, name: &[u8], slab: &Slab) {
-        let Err(Position { run, at }) = self.search(name, slab) else {
-            panic!("a child is inserted once");
+    /// The position behind all, if the name belongs there.
+    fn behind_all(&self, name: &[u8], slab: &Slab) -> Option<Position> {
+        let run = self.rest.len();
+        let at = self.run(run).len();
+        let belongs = match self.run(run).last() {
+            Some(&last) => slab.get(last).name() < name,
+            None => true,
+        };
+        belongs.then_some(Position { run, at })
+    }
+
+    /// False, and nothing changes, if the name is there already.
+    pub(super) fn insert(&mut self, id: NodeId, name: &[u8], slab: &Slab) -> bool {
+        let place = match self.behind_all(name, slab) {
+            Some(place) => Err(place),
+            None => self.search(name, slab),
+        };
+        let Err(Position { run, at }) = place else {
+            return false;
         };
         self.len += 1;
         if self.run(run).len() < RUN_MAX {
@@ -96,6 +111,7 @@ impl Children {
             }
             self.rest.insert(run, upper);
         }
+        true
     }
 
     /// The name must be there.

@@ -8,6 +8,7 @@
 mod acls;
 mod children;
 pub mod digest;
+mod growth;
 pub(crate) mod hash;
 mod mutate;
 mod order;
@@ -26,6 +27,7 @@ use hashbrown::HashTable;
 pub use acls::AclList;
 pub(crate) use acls::{AclId, AclTable};
 pub use digest::Prefix;
+pub(crate) use growth::{Growth, Misplaced};
 pub(crate) use slab::NodeId;
 pub use slab::SharedData;
 use slab::{Payload, Slab, Znode};
@@ -44,6 +46,8 @@ pub struct Tree {
     slab: Slab,
     /// Every node but the root, by the hash of its whole path.
     index: HashTable<NodeId>,
+    /// Planted, and not in the index yet: only while a tree grows from a snapshot.
+    unindexed: Vec<NodeId>,
     /// Key of that hash.
     seed: u64,
     acls: AclTable,
@@ -70,6 +74,7 @@ impl Tree {
         let mut tree = Self {
             slab: Slab::default(),
             index: HashTable::new(),
+            unindexed: Vec::new(),
             seed,
             acls: AclTable::new(),
             ephemerals: BTreeSet::new(),

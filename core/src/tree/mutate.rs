@@ -55,11 +55,26 @@ impl Tree {
     pub(crate) fn insert(
         &mut self,
         parent: NodeId,
-        (path, name): (&str, &str),
+        place: (&str, &str),
         data: Option<&[u8]>,
         acl: AclId,
         stat: StoredStat,
     ) -> NodeId {
+        let id = self.plant(parent, place, data, acl, stat);
+        self.index_rest();
+        id.expect("a child is inserted once")
+    }
+
+    /// Like [`Self::insert`], but the node is not found by its path before [`Self::index_rest`].
+    /// None if the name is taken; then the tree is of no use any more.
+    pub(super) fn plant(
+        &mut self,
+        parent: NodeId,
+        (path, name): (&str, &str),
+        data: Option<&[u8]>,
+        acl: AclId,
+        stat: StoredStat,
+    ) -> Option<NodeId> {
         assert!(!name.is_empty(), "a znode has a name");
         let payload = Payload::new(path, name, data, &mut self.scratch);
         let mut node = Znode::new(payload, parent, acl, stat);
@@ -67,11 +82,7 @@ impl Tree {
         node.born = self.walks.begun();
         self.digest = self.digest.wrapping_add(node.digest());
         self.bytes += path.len() + node.data_length();
-        let hash = hash::spread(node.hash);
         let id = self.slab.insert(node);
-        let slab = &self.slab;
-        self.index
-            .insert_unique(hash, id, |&id| hash::spread(slab.get(id).hash));
         if let Some(session) = stat.session() {
             self.ephemerals.insert((session, id));
         }
@@ -84,9 +95,20 @@ impl Tree {
             .children
             .take()
             .unwrap_or_default();
-        children.insert(id, name.as_bytes(), &self.slab);
+        let is_new = children.insert(id, name.as_bytes(), &self.slab);
         self.slab.get_mut(parent).children = Some(children);
-        id
+        self.unindexed.push(id);
+        is_new.then_some(id)
+    }
+
+    /// Makes the planted nodes known by their paths.
+    pub(super) fn index_rest(&mut self) {
+        let slab = &self.slab;
+        let hash = |id: &NodeId| hash::spread(slab.get(*id).hash);
+        self.index.reserve(self.unindexed.len(), hash);
+        for id in self.unindexed.drain(..) {
+            self.index.insert_unique(hash(&id), id, hash);
+        }
     }
 
     /// Removes a node that is not the root, with all below it. No leader deletes a node that has

@@ -9,7 +9,7 @@ pub(crate) fn adler32(bytes: &[u8]) -> u32 {
 }
 
 /// The checksum of all bytes so far.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Running(Adler32);
 
 impl Running {

@@ -2,7 +2,7 @@
 //! the simulator's, which forgets what was not synced.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 
 /// ZooKeeper's two directories; they may be the same one on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -36,6 +36,16 @@ pub trait Files {
     fn len(&self, dir: Dir, name: &str) -> io::Result<u64>;
     /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// The file through a handle of its own, for a thread that reads ahead. `None` where nobody but
+    /// the owner of the files can read them.
+    fn reader(&self, _dir: Dir, _name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
+        Ok(None)
+    }
+    /// The first offset from this one on where something else than zeros may be; at most the length
+    /// of the file. Saves reading what was never written.
+    fn next_data(&self, _dir: Dir, _name: &str, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
     /// Writes all bytes; creates the file, fills a gap with zeros.
     fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts the file, or extends it with zeros.

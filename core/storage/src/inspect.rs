@@ -2,7 +2,7 @@
 //!
 //! Uses the readers of the recovery, so that a tool and a starting server never disagree.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::error::{About, CURE_RESYNC, StorageError};
 use crate::files::{Dir, Files};
 use crate::log_reader::{Ending, LogFile, is_quiet, scan, scan_on, synced_by_marks};
 use crate::names;
+use crate::real::next_data;
 use crate::recover::{self, inventory};
 use crate::snapshot;
 
@@ -69,6 +70,15 @@ impl Files for ReadOnlyFiles {
             }
         }
         Ok(done)
+    }
+
+    fn reader(&self, dir: Dir, name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
+        let file = std::fs::File::open(self.path(dir, name))?;
+        Ok(Some(Box::new(file)))
+    }
+
+    fn next_data(&self, dir: Dir, name: &str, offset: u64) -> io::Result<u64> {
+        next_data(&std::fs::File::open(self.path(dir, name))?, offset)
     }
 
     fn write_at(&mut self, _: Dir, _: &str, _: u64, _: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //!
 //! [`Store`] writes what the machine asks for and recovers it after any crash. It is the same code
 //! on a real disk ([`RealFiles`]) and on one that forgets ([`mem::MemFiles`]).
+mod ahead;
 mod checksum;
 mod cut;
 mod epochs;

@@ -388,7 +388,14 @@ fn judge<F: Files>(
 
 fn is_zero<F: Files>(window: &mut Window<'_, F>, from: u64, to: u64) -> Result<bool, StorageError> {
     let mut at = from;
-    while at < to {
+    loop {
+        at = window
+            .files
+            .next_data(Dir::Logs, window.name, at)
+            .about("look into", Dir::Logs, window.name)?;
+        if at >= to {
+            break;
+        }
         let block = window.get(at, (to - at).min(BLOCK_BYTES))?;
         if block.is_empty() {
             break;

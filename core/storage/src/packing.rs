@@ -139,12 +139,19 @@ pub(crate) fn unpack<'f, F: Files>(
     match packing {
         Packing::Plain => Box::new(raw),
         Packing::Gzip => Box::new(MultiGzDecoder::new(raw)),
-        Packing::Snappy => Box::new(Snappy {
-            raw,
-            begun: false,
-            block: Vec::new(),
-            at: 0,
-        }),
+        Packing::Snappy => Box::new(Snappy::new(raw)),
+    }
+}
+
+/// The same over the bytes of a file.
+pub(crate) fn unpack_from(
+    raw: Box<dyn Read + Send>,
+    packing: Packing,
+) -> Box<dyn Read + Send> {
+    match packing {
+        Packing::Plain => raw,
+        Packing::Gzip => Box::new(MultiGzDecoder::new(raw)),
+        Packing::Snappy => Box::new(Snappy::new(raw)),
     }
 }
 
@@ -165,6 +172,15 @@ struct Snappy<R> {
 }
 
 impl<R: Read> Snappy<R> {
+    fn new(raw: R) -> Self {
+        Self {
+            raw,
+            begun: false,
+            block: Vec::new(),
+            at: 0,
+        }
+    }
+
     /// The next block. False at the end of the file.
     fn advance(&mut self) -> io::Result<bool> {
         if !self.begun {

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use crate::files::{Dir, Files};
@@ -127,6 +127,17 @@ impl Handles {
     }
 }
 
+/// Asks the file system where the next bytes are that were ever written.
+pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<u64> {
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(at) => Ok(at),
+        // Nothing but a hole up to the end.
+        Err(Errno::NXIO) => Ok(offset.max(file.metadata()?.len())),
+        // A file system that does not know.
+        Err(_) => Ok(offset),
+    }
+}
+
 /// Says which path an error is about.
 fn naming(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -214,6 +225,15 @@ impl Files for RealFiles {
             }
             Ok(n)
         })
+    }
+
+    fn reader(&self, dir: Dir, name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
+        let file = File::open(self.path(dir).join(name))?;
+        Ok(Some(Box::new(file)))
+    }
+
+    fn next_data(&self, dir: Dir, name: &str, offset: u64) -> io::Result<u64> {
+        self.with(dir, name, false, |handle| next_data(&handle.file, offset))
     }
 
     fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -15,6 +15,7 @@ use vivarium_core::mutants::Mutants;
 use vivarium_core::snapshot::SnapshotLoader;
 use vivarium_core::wire::txn::DIGEST_VERSION;
 
+use crate::ahead::{BLOCK_BYTES, Block, Blocks};
 use crate::checksum::Running;
 use crate::error::{About, StorageError};
 use crate::files::{Dir, Files};
@@ -34,9 +35,6 @@ const DIGEST_TRAILER_BYTES: u64 = 20 + SEAL_BYTES;
 const LAST_ZXID_TRAILER_BYTES: u64 = 8 + SEAL_BYTES;
 /// More than all trailers; ZooKeeper 3.6.0 wrote its digest as text.
 const TRAILERS_BYTES_MAX: usize = 256;
-
-/// Read, and when written by this crate itself walked, at once.
-const BLOCK_BYTES: usize = 256 << 10;
 
 /// The first bytes of a snapshot file.
 pub(crate) fn header() -> [u8; HEADER_BYTES] {
@@ -230,11 +228,15 @@ pub(crate) fn load<F: Files>(
     seed: u64,
     mutants: Mutants,
 ) -> Result<Result<Database, Unusable>, StorageError> {
+    let blocks = Blocks::open(files, name).about("read", Dir::Snapshots, name)?;
     let mut reader = Reader {
-        source: unpack(files, name, names::packing(name)),
-        block: Vec::new(),
-        offset: 0,
-        sum: Running::new(),
+        blocks,
+        block: Block {
+            bytes: Vec::new(),
+            sum: Running::new(),
+        },
+        at: 0,
+        start: 0,
     };
     match reader.load(zxid, seed, mutants) {
         Ok(database) => Ok(Ok(database)),
@@ -295,12 +297,12 @@ impl From<Unusable> for Trouble {
 }
 
 struct Reader<'f> {
-    source: Box<dyn Read + 'f>,
-    /// Read and not consumed.
-    block: Vec<u8>,
-    /// Everything before is in `sum`.
-    offset: u64,
-    sum: Running,
+    blocks: Blocks<'f>,
+    block: Block,
+    /// Of the block, so much is consumed.
+    at: usize,
+    /// Where the block stands in the unpacked file.
+    start: u64,
 }
 
 impl Reader<'_> {
@@ -310,16 +312,29 @@ impl Reader<'_> {
         Ok(database)
     }
 
+    /// Where the next byte stands.
+    fn offset(&self) -> u64 {
+        self.start + self.at as u64
+    }
+
+    /// Read and not consumed.
+    fn rest(&self) -> &[u8] {
+        &self.block.bytes[self.at..]
+    }
+
+    /// The checksum of all that is consumed.
+    fn sum(&self) -> Running {
+        let mut sum = self.block.sum.clone();
+        sum.add(&self.block.bytes[..self.at]);
+        sum
+    }
+
     /// Reads on until so many bytes are there, or the end is.
     fn fill(&mut self, wanted: usize) -> Result<(), Trouble> {
-        while self.block.len() < wanted {
-            let have = self.block.len();
-            self.block.resize(wanted, 0);
-            let read = self.source.read(&mut self.block[have..]);
-            self.block.truncate(have + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
+        while self.rest().len() < wanted {
+            match self.blocks.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(block)) => self.append(block),
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(self.unusable("the file ends too early").into());
                 }
@@ -333,20 +348,34 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// The next block, behind what is not consumed yet.
+    fn append(&mut self, next: Block) {
+        let offset = self.offset();
+        let next = if self.rest().is_empty() {
+            next
+        } else {
+            let bytes = [self.rest(), &next.bytes].concat();
+            let sum = self.sum();
+            Block { bytes, sum }
+        };
+        let before = core::mem::replace(&mut self.block, next);
+        (self.at, self.start) = (0, offset);
+        self.blocks.reuse(before.bytes);
+    }
+
     fn unusable(&self, problem: impl Into<String>) -> Unusable {
-        Unusable::at(self.offset, problem)
+        Unusable::at(self.offset(), problem)
     }
 
     fn consume(&mut self, n: usize) {
-        self.sum.add(&self.block[..n]);
-        self.block.drain(..n);
-        self.offset += n as u64;
+        self.at += n;
+        assert!(self.at <= self.block.bytes.len(), "only what is there");
     }
 
     /// The next bytes, all of them there.
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Trouble> {
         self.fill(N)?;
-        let Some(bytes) = self.block.first_chunk().copied() else {
+        let Some(bytes) = self.rest().first_chunk().copied() else {
             return Err(self.unusable("the file ends too early").into());
         };
         self.consume(N);
@@ -358,15 +387,15 @@ impl Reader<'_> {
         if head[..4] != *MAGIC || head[4..8] != VERSION.to_be_bytes() {
             return Err(Unusable::at(0, "the header is not that of a snapshot").into());
         }
-        let body = self.offset;
+        let body = self.offset();
         let mut loader = SnapshotLoader::new(seed, mutants);
         while !loader.is_complete() {
-            self.fill(BLOCK_BYTES)?;
-            if self.block.is_empty() {
+            self.fill(1)?;
+            if self.rest().is_empty() {
                 return Err(self.unusable("the file ends inside the database").into());
             }
             let used = loader
-                .feed(&self.block)
+                .feed(self.rest())
                 .map_err(|e| Unusable::at(body + e.offset, e.fault.to_string()))?;
             self.consume(used);
         }
@@ -378,16 +407,16 @@ impl Reader<'_> {
         self.seal()?;
         self.fill(TRAILERS_BYTES_MAX)?;
         // A writer without digests leaves out trailer 2, even where it writes trailer 3.
-        if !self.block.is_empty() && self.block.len() as u64 != LAST_ZXID_TRAILER_BYTES {
+        if !self.rest().is_empty() && self.rest().len() as u64 != LAST_ZXID_TRAILER_BYTES {
             self.digest_trailer(zxid, database)?;
         }
-        if self.block.is_empty() {
+        if self.rest().is_empty() {
             return Ok(());
         }
         // Its zxid counts for backups over HTTP only; on disk the name does.
         self.take::<8>()?;
         self.seal()?;
-        if self.block.is_empty() {
+        if self.rest().is_empty() {
             Ok(())
         } else {
             Err(self.unusable("bytes after the end").into())
@@ -395,8 +424,8 @@ impl Reader<'_> {
     }
 
     fn seal(&mut self) -> Result<(), Trouble> {
-        let at = self.offset;
-        let expected = self.sum.value();
+        let at = self.offset();
+        let expected = self.sum().value();
         let seal = self.take::<{ SEAL_BYTES as usize }>()?;
         let stored = i64::from_be_bytes(seal[..8].try_into().expect("eight bytes"));
         if stored == expected && seal[8..] == *SLASH {
@@ -412,8 +441,8 @@ impl Reader<'_> {
     /// ZooKeeper writes the digest of the tree at the end of writing, which may be later than the
     /// snapshot's zxid; only where the two are equal it says something about this database.
     fn digest_trailer(&mut self, zxid: Zxid, database: &Database) -> Result<(), Trouble> {
-        let at = self.offset;
-        if (self.block.len() as u64) < DIGEST_TRAILER_BYTES {
+        let at = self.offset();
+        if (self.rest().len() as u64) < DIGEST_TRAILER_BYTES {
             return Err(self.unusable("the file ends inside the digest").into());
         }
         let head = self.take::<12>()?;

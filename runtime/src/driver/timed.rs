@@ -1,6 +1,6 @@
 //! Files whose syncs are timed. Knows no meaning of a file but whether it is a log.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +26,14 @@ impl Files for TimedFiles {
 
     fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.files.read_at(dir, name, offset, buf)
+    }
+
+    fn reader(&self, dir: Dir, name: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
+        self.files.reader(dir, name)
+    }
+
+    fn next_data(&self, dir: Dir, name: &str, offset: u64) -> io::Result<u64> {
+        self.files.next_data(dir, name, offset)
     }
 
     fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
