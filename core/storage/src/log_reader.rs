@@ -389,10 +389,11 @@ fn judge<F: Files>(
 fn is_zero<F: Files>(window: &mut Window<'_, F>, from: u64, to: u64) -> Result<bool, StorageError> {
     let mut at = from;
     loop {
-        at = window
-            .files
-            .next_data(Dir::Logs, window.name, at)
-            .about("look into", Dir::Logs, window.name)?;
+        at = window.files.next_data(Dir::Logs, window.name, at).about(
+            "look into",
+            Dir::Logs,
+            window.name,
+        )?;
         if at >= to {
             break;
         }

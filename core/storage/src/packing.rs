@@ -144,10 +144,7 @@ pub(crate) fn unpack<'f, F: Files>(
 }
 
 /// The same over the bytes of a file.
-pub(crate) fn unpack_from(
-    raw: Box<dyn Read + Send>,
-    packing: Packing,
-) -> Box<dyn Read + Send> {
+pub(crate) fn unpack_from(raw: Box<dyn Read + Send>, packing: Packing) -> Box<dyn Read + Send> {
     match packing {
         Packing::Plain => raw,
         Packing::Gzip => Box::new(MultiGzDecoder::new(raw)),
