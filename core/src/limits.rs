@@ -133,8 +133,16 @@ pub const MAKE_WAY_INTERVAL: Duration = Duration::from_secs(60);
 /// proposal would be unreasonable, 256 MiB is what a slow disk on the other side can catch up with.
 pub const LINK_QUEUE_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes that a snapshot under way may keep of what has changed since its beginning: it is given up
+/// then. Beside them is the tree itself, not copied.
+pub const SNAPSHOT_HELD_BYTES_MAX: usize = 256 << 20;
+
 /// Bytes of a snapshot in flight to a learner before the walk waits for the socket.
 pub const SNAPSHOT_WINDOW_BYTES: usize = 1 << 20;
+
+/// Bytes of a leader's snapshot that a learner's disk has not taken yet before the learner reads no
+/// more of it.
+pub const SNAPSHOT_UNSTORED_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of a snapshot produced in one turn, so that no turn is long.
 pub const SNAPSHOT_TURN_BYTES: usize = 256 << 10;

@@ -90,7 +90,10 @@ pub enum Input<'a> {
 /// What the driver may read before the next flush; a level, not an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Appetite {
-    /// Client sockets. Peers and disk completions are always read, or the node would wait for
+    /// Client sockets. Elections and disk completions are always read, or the node would wait for
     /// itself.
     pub clients: bool,
+    /// Links on the quorum port. Not while a leader's snapshot comes in faster than the disk takes
+    /// it: the leader sends no more than the link holds.
+    pub quorum: bool,
 }

@@ -215,6 +215,11 @@ impl Database {
         self.tree.walk_zxid(id)
     }
 
+    /// Bytes that the walk keeps of what has changed since its beginning.
+    pub fn walk_held(&self, id: WalkId) -> usize {
+        self.tree.walk_held(id)
+    }
+
     /// The tree digest that the walk shows.
     pub fn walk_digest(&self, id: WalkId) -> u64 {
         self.tree.walk_digest(id)

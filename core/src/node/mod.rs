@@ -125,7 +125,11 @@ impl Node {
     pub fn appetite(&self) -> Appetite {
         let proposals = self.order().map_or(0, Broadcast::proposals_len);
         let clients = self.sh.clients.wants_input() && proposals < PROPOSALS_OUTSTANDING_MAX;
-        Appetite { clients }
+        let quorum = match &self.role {
+            Role::Learning(learner) => learner.wants_input(),
+            _ => true,
+        };
+        Appetite { clients, quorum }
     }
 
     /// The replicated state, for checkers and dumps.

@@ -10,7 +10,7 @@ use crate::boundary::{Action, Event, SnapshotStep};
 use crate::config::Config;
 use crate::database::{WalkId, Walked};
 use crate::ids::Zxid;
-use crate::limits::SNAPSHOT_TURN_BYTES;
+use crate::limits::{SNAPSHOT_HELD_BYTES_MAX, SNAPSHOT_TURN_BYTES};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
@@ -91,6 +91,12 @@ impl Shared {
     /// Called at the end of each turn in which this server serves: every applied transaction is
     /// committed then, so no snapshot holds one that could be taken back (ZOOKEEPER-1549).
     pub(crate) fn step_snapshot(&mut self) {
+        if let Progress::Walking(walk) = self.snapshots.progress
+            && self.db.walk_held(walk) > SNAPSHOT_HELD_BYTES_MAX
+        {
+            // The disk is too slow for these writes; the log holds all of them.
+            self.abandon_snapshot();
+        }
         if self.snapshots.waiting {
             return;
         }

@@ -95,6 +95,7 @@ impl Growth {
     /// The whole tree, as any other.
     pub(crate) fn finish(mut self) -> Tree {
         self.tree.index_rest();
+        self.tree.unindexed = Vec::new();
         self.tree
     }
 }

@@ -105,7 +105,9 @@ impl Tree {
     pub(super) fn index_rest(&mut self) {
         let slab = &self.slab;
         let hash = |id: &NodeId| hash::spread(slab.get(*id).hash);
-        self.index.reserve(self.unindexed.len(), hash);
+        // Many at once come from a snapshot, and the log goes on where it ends.
+        let count = self.unindexed.len();
+        self.index.reserve(count + count / 8, hash);
         for id in self.unindexed.drain(..) {
             self.index.insert_unique(hash(&id), id, hash);
         }

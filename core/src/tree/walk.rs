@@ -6,6 +6,7 @@
 //! first), and the path `/` as terminator. [`crate::snapshot`] reads them back.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -16,6 +17,7 @@ use super::slab::{NodeId, SharedData, Znode};
 use super::stat::StoredStat;
 use super::{AclId, Tree};
 use crate::ids::Zxid;
+use crate::limits::ZNODE_BYTES;
 use crate::wire::jute::Write;
 
 /// A walk that was begun. Never reused.
@@ -50,6 +52,11 @@ impl Image {
         }
     }
 
+    /// Bytes that it keeps from being freed, about.
+    fn held(&self, path: &str) -> usize {
+        path.len() + self.data.as_deref().map_or(0, <[u8]>::len) + ZNODE_BYTES as usize
+    }
+
     fn write(&self, path: &str, out: &mut Vec<u8>) {
         write_node(path, self.data.as_deref(), self.acl, &self.stat, out);
     }
@@ -75,6 +82,8 @@ struct Walk {
     passed: Option<String>,
     /// Old states of nodes that come later.
     saved: BTreeMap<WalkPath, Image>,
+    /// Bytes of them.
+    held: usize,
     done: bool,
 }
 
@@ -114,7 +123,11 @@ impl Walks {
         for (_, walk) in &mut self.active {
             if walk.needs(path, node) {
                 let key = WalkPath(path.into());
-                walk.saved.entry(key).or_insert_with(|| Image::of(node));
+                if let Entry::Vacant(place) = walk.saved.entry(key) {
+                    let image = Image::of(node);
+                    walk.held += image.held(path);
+                    place.insert(image);
+                }
             }
         }
     }
@@ -146,6 +159,7 @@ impl Walk {
         while out.len() - start + skipped * SKIP_COST < budget.max(1) {
             if !self.step(&mut steps, &mut skipped, out) {
                 assert!(self.saved.is_empty(), "every saved node was shown");
+                assert!(self.held == 0, "and so was its size");
                 out.put_string("/");
                 self.done = true;
                 return Walked::Done;
@@ -178,6 +192,7 @@ impl Walk {
             let (path, image) = self.saved.pop_first().expect("compared");
             passed.push_str(&path.0);
             image.write(&path.0, out);
+            self.held -= image.held(&path.0);
         }
         if order != Ordering::Greater {
             steps.take();
@@ -297,6 +312,11 @@ impl Tree {
 
     pub(crate) fn walk_zxid(&self, id: WalkId) -> Zxid {
         self.walks.active[self.walks.find(id)].1.zxid
+    }
+
+    /// Bytes that the walk keeps of what has changed since its beginning.
+    pub(crate) fn walk_held(&self, id: WalkId) -> usize {
+        self.walks.active[self.walks.find(id)].1.held
     }
 
     pub(crate) fn walk_digest(&self, id: WalkId) -> u64 {

@@ -37,6 +37,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(super) struct Started {
     /// From the start of the process to the first answered read.
     pub(super) serving: Duration,
+    /// Of all its threads until then, on processors: what other programs do not make longer.
+    pub(super) cpu: Duration,
     /// Bytes in RAM, a second later.
     pub(super) resident: u64,
     /// The most that it ever was.
@@ -145,10 +147,12 @@ pub(super) fn observe(command: &mut Command, port: u16, log: &Path) -> Result<St
     let mut running = Running::start(command, log)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let serving = running.wait_serving(address, ROOT)?;
+    let cpu = cpu_time(running.pid())?;
     sleep(SETTLE);
     let (resident, peak) = memory(running.pid())?;
     Ok(Started {
         serving,
+        cpu,
         resident,
         peak,
     })

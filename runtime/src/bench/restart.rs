@@ -162,8 +162,10 @@ fn report(arguments: &Arguments, ours: &[Started], theirs: &[Started]) -> Report
     let serving = |starts: &[Started]| median(starts, |s| s.serving.as_secs_f64() * 1e3);
     let resident = |starts: &[Started]| median(starts, |s| s.resident as f64);
     let peak = |starts: &[Started]| median(starts, |s| s.peak as f64);
+    let cpu = |starts: &[Started]| median(starts, |s| s.cpu.as_secs_f64() * 1e3);
     let (time, memory) = (serving(ours), resident(ours));
     report.add("serve_ms", "Vivarium serves after", time, "ms");
+    report.add("serve_cpu_ms", "  processor time", cpu(ours), "ms");
     report.add("resident_mb", "  memory", memory / 1e6, "MB");
     report.add("peak_mb", "  memory at most", peak(ours) / 1e6, "MB");
     let each = memory / arguments.znodes as f64;
@@ -176,12 +178,16 @@ fn report(arguments: &Arguments, ours: &[Started], theirs: &[Started]) -> Report
         let (their_time, their_memory) = (serving(theirs), resident(theirs));
         let about = "ZooKeeper serves after";
         report.add("zookeeper_serve_ms", about, their_time, "ms");
+        let about = "  processor time";
+        report.add("zookeeper_serve_cpu_ms", about, cpu(theirs), "ms");
         let about = "  memory";
         report.add("zookeeper_resident_mb", about, their_memory / 1e6, "MB");
         let about = "  memory at most";
         report.add("zookeeper_peak_mb", about, peak(theirs) / 1e6, "MB");
         let about = "ZooKeeper's time is so many of ours";
         report.add("time_ratio", about, their_time / time, "times");
+        let about = "ZooKeeper's processor time is so many of ours";
+        report.add("cpu_ratio", about, cpu(theirs) / cpu(ours).max(1.0), "times");
         let about = "ZooKeeper's memory is so many of ours";
         report.add("memory_ratio", about, their_memory / memory, "times");
     }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
-use vivarium_core::boundary::{Channel, Whom};
+use vivarium_core::boundary::{Appetite, Channel, Whom};
 use vivarium_core::ids::{ConnId, LinkId, ServerId};
 use vivarium_core::limits::CLIENT_UNREAD_BYTES;
 
@@ -65,11 +65,13 @@ pub(super) struct Inbox {
     urgent: bool,
     /// Counts turns, so that a reader knows whether its last bytes were seen.
     turn: u64,
-    clients_paused: bool,
+    appetite: Appetite,
     /// Readers that wait for the next turn.
     waiting: Vec<Waker>,
     /// Readers of clients that wait for the machine's appetite.
     paused: Vec<Waker>,
+    /// Those of links on the quorum port.
+    paused_links: Vec<Waker>,
     turn_waker: Option<Waker>,
 }
 
@@ -96,14 +98,18 @@ impl Inbox {
     }
 
     /// Everything taken was shown to the machine: the arena is free again.
-    pub(super) fn end_turn(&mut self, clients: bool) {
+    pub(super) fn end_turn(&mut self, appetite: Appetite) {
         self.used = 0;
         self.turn += 1;
         self.urgent = false;
-        self.clients_paused = !clients;
+        self.appetite = appetite;
         self.waiting.drain(..).for_each(Waker::wake);
-        if clients {
+        // Who still may not read waits again.
+        if appetite.clients {
             self.paused.drain(..).for_each(Waker::wake);
+        }
+        if appetite.quorum {
+            self.paused_links.drain(..).for_each(Waker::wake);
         }
     }
 }
@@ -141,9 +147,13 @@ impl Hub {
                 unread: Vec::new(),
                 urgent: false,
                 turn: 0,
-                clients_paused: false,
+                appetite: Appetite {
+                    clients: true,
+                    quorum: true,
+                },
                 waiting: Vec::new(),
                 paused: Vec::new(),
+                paused_links: Vec::new(),
                 turn_waker: None,
             }),
             clients: RefCell::new(Table::new()),
@@ -235,7 +245,7 @@ impl Hub {
         let mut inbox = self.inbox.borrow_mut();
         let inbox = &mut *inbox;
         if matches!(connection.whom, Whom::Client(_)) {
-            if inbox.clients_paused {
+            if !inbox.appetite.clients {
                 inbox.paused.push(cx.waker().clone());
                 return Poll::Pending;
             }
@@ -244,6 +254,10 @@ impl Hub {
                 connection.wake_when_read(cx.waker());
                 return Poll::Pending;
             }
+        }
+        if connection.channel == Some(Channel::Quorum) && !inbox.appetite.quorum {
+            inbox.paused_links.push(cx.waker().clone());
+            return Poll::Pending;
         }
         let end = ARENA_BYTES.min(inbox.used + CHUNK_BYTES);
         let just_now = reading.turn == Some(inbox.turn);

@@ -39,6 +39,7 @@ struct Obedient {
     writers: Vec<(WriteSeq, ConnId)>,
     link: Option<LinkId>,
     fasting: bool,
+    holding: bool,
     alarm: Option<Instant>,
 }
 
@@ -77,6 +78,8 @@ impl Obedient {
                 self.todo.push(Todo::Plain(Action::Dial { peer, channel }));
             }
             b"fast" => self.fasting = true,
+            b"hold" => self.holding = true,
+            b"release" => self.holding = false,
             b"big" => self.todo.push(Todo::Reply(conn, big())),
             other => self.todo.push(Todo::Reply(conn, other.to_vec())),
         }
@@ -144,6 +147,7 @@ impl Machine for Obedient {
     fn appetite(&self) -> Appetite {
         Appetite {
             clients: !self.fasting,
+            quorum: !self.holding,
         }
     }
 
@@ -214,7 +218,9 @@ impl Presync for Memory {
 /// A driver in a thread of its own.
 struct Running {
     clients: SocketAddr,
+    /// For elections.
     servers: SocketAddr,
+    quorum: SocketAddr,
     log: Log,
     thread: JoinHandle<Result<Exit, StartError>>,
 }
@@ -230,19 +236,20 @@ impl Running {
                 .enable_all()
                 .build()
                 .expect("a runtime");
-            let election = Purpose::Servers(Channel::Election);
+            let servers = [Channel::Election, Channel::Quorum].map(Purpose::Servers);
             let bound: Vec<_> = {
                 let _entered = runtime.enter();
                 let any = Endpoint {
                     host: "127.0.0.1".into(),
                     port: 0,
                 };
-                [Purpose::Clients, election]
+                [Purpose::Clients, servers[0], servers[1]]
                     .map(|p| (listen::bind(p, "any", &any).expect("a free port"), p))
                     .into()
             };
             let address = |i: usize| bound[i].0.local_addr().expect("bound");
-            tell.send((address(0), address(1))).expect("the test waits");
+            let addresses = (address(0), address(1), address(2));
+            tell.send(addresses).expect("the test waits");
             let machine = Obedient {
                 log: for_thread.clone(),
                 todo: Vec::new(),
@@ -250,16 +257,18 @@ impl Running {
                 writers: Vec::new(),
                 link: None,
                 fasting: false,
+                holding: false,
                 alarm: alarm.then_some(Instant(0)),
             };
             let disks = (Memory(for_thread.clone()), Memory(for_thread));
             let settings = settings(peer, max_client_connections);
             drive(&runtime, settings, machine, Clock::start(), disks, bound)
         });
-        let (clients, servers) = told.recv().expect("the driver binds");
+        let (clients, servers, quorum) = told.recv().expect("the driver binds");
         Self {
             clients,
             servers,
+            quorum,
             log,
             thread,
         }
@@ -284,15 +293,14 @@ impl Running {
             .expect("log")
     }
 
+    fn has_logged(&self, line: &str) -> bool {
+        let log = self.log.lock().expect("log");
+        log.iter().any(|l| l.starts_with(line))
+    }
+
     fn wait_for(&self, line: &str) {
         let until = std::time::Instant::now() + PATIENCE;
-        while !self
-            .log
-            .lock()
-            .expect("log")
-            .iter()
-            .any(|l| l.starts_with(line))
-        {
+        while !self.has_logged(line) {
             assert!(
                 std::time::Instant::now() < until,
                 "no {line} in {:?}",
@@ -462,6 +470,37 @@ fn without_appetite_clients_wait_and_servers_do_not() {
     let mut answer = [0];
     client.read_exact(&mut answer).expect("the machine eats");
     assert_eq!(&answer, b"x");
+    running.halt();
+}
+
+#[test]
+fn without_appetite_for_them_links_of_the_quorum_wait() {
+    let running = Running::simple();
+    let mut client = running.client();
+    client.write_all(b"hold").expect("the driver reads");
+    running.wait_for("ClientBytes");
+    let mut server = open(running.quorum);
+    server
+        .write_all(b"more of a snapshot")
+        .expect("the system takes it");
+    running.wait_for("LinkOpened");
+    // Clients are answered, elections are held, and a while goes by.
+    for word in [b"x", b"y"] {
+        client.write_all(word).expect("the driver reads");
+        client.read_exact(&mut [0]).expect("an answer");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert!(!running.has_logged("LinkBytes"));
+    let mut election = open(running.servers);
+    election.write_all(b"a vote").expect("the system takes it");
+    running.wait_for("LinkBytes");
+    let bytes = |log: &[String]| log.iter().filter(|l| l.starts_with("LinkBytes")).count();
+    client.write_all(b"release").expect("the driver reads");
+    let until = std::time::Instant::now() + PATIENCE;
+    while bytes(&running.log.lock().expect("log")) < 2 {
+        assert!(std::time::Instant::now() < until, "the link is never read");
+        std::thread::yield_now();
+    }
     running.halt();
 }
 

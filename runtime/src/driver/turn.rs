@@ -174,7 +174,7 @@ impl<M: Machine> Turns<M> {
         self.hub
             .inbox
             .borrow_mut()
-            .end_turn(self.machine.appetite().clients);
+            .end_turn(self.machine.appetite());
         if halted.is_none() && self.give_up.is_some_and(|at| at <= now.mono) {
             tracing::warn!("the machine did not stop in time");
             halted = Some(Fault::Stopped);

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use crate::boundary::CloseReason;
 use crate::database::{WalkId, Walked};
 use crate::ids::{Epoch, LinkId, ServerId, Zxid};
-use crate::limits::{LINK_QUEUE_BYTES_MAX, SNAPSHOT_TURN_BYTES, SNAPSHOT_WINDOW_BYTES};
+use crate::limits::{
+    LINK_QUEUE_BYTES_MAX, SNAPSHOT_HELD_BYTES_MAX, SNAPSHOT_TURN_BYTES, SNAPSHOT_WINDOW_BYTES,
+};
 use crate::shared::Shared;
 use crate::time::Instant;
 
@@ -116,6 +118,10 @@ impl Handler {
         let Some(stream) = self.stream.as_mut() else {
             return false;
         };
+        if sh.db.walk_held(stream.walk) > SNAPSHOT_HELD_BYTES_MAX {
+            sh.close_link(self.link, CloseReason::PeerSlow);
+            return true;
+        }
         if sh.links.in_flight(self.link) >= SNAPSHOT_WINDOW_BYTES {
             return true;
         }
@@ -145,5 +151,139 @@ impl Handler {
         if let Some(stream) = self.stream.take() {
             sh.db.end_walk(stream.walk);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::format;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    use super::*;
+    use crate::boundary::{Action, Channel};
+    use crate::config::{Config, Rules};
+    use crate::database::Database;
+    use crate::ids::SessionId;
+    use crate::mutants::Mutants;
+    use crate::recovery::Recovery;
+    use crate::time::{Now, WallMs};
+    use crate::wire::records::{Acl, op};
+    use crate::wire::txn::{CreateMode, Txn, TxnHeader, TxnRecord};
+
+    const MIB: usize = 1 << 20;
+
+    fn apply(db: &mut Database, kind: i32, txn: Txn<'_>) {
+        let header = TxnHeader {
+            session: SessionId(0),
+            cxid: 0,
+            zxid: Zxid(db.applied().0 + 1),
+            time: WallMs(0),
+            kind,
+        };
+        let digest = None;
+        db.apply_unwatched(&TxnRecord { header, txn, digest });
+    }
+
+    fn create(db: &mut Database, path: &str, data: &[u8]) {
+        let txn = Txn::Create {
+            path: path.into(),
+            data: Some(data),
+            acl: vec![Acl::world(31)],
+            mode: CreateMode::Persistent,
+            parent_cversion: 1,
+        };
+        apply(db, op::CREATE, txn);
+    }
+
+    fn set(db: &mut Database, path: &str, data: &[u8]) {
+        let txn = Txn::SetData {
+            path: path.into(),
+            data: Some(data),
+            version: 1,
+        };
+        apply(db, op::SET_DATA, txn);
+    }
+
+    /// A leader with so many nodes of a MiB, and a learner that gets them.
+    fn streaming(nodes: usize) -> (Shared, Handler) {
+        let config = Config {
+            me: ServerId(0),
+            members: BTreeMap::new(),
+            tick: Duration::from_secs(2),
+            init_limit: 10,
+            sync_limit: 5,
+            session_timeout_min: Duration::from_secs(4),
+            session_timeout_max: Duration::from_secs(40),
+            snap_count: 100,
+            seed: 1,
+            rules: Rules::default(),
+            mutants: Mutants::NONE,
+        };
+        let found = Recovery::fresh(1, Mutants::NONE).finish(Epoch(0), Epoch(0));
+        let mut sh = Shared::boot(config, found, Now::default());
+        let data = vec![7; MIB];
+        (0..nodes).for_each(|n| create(&mut sh.db, &format!("/n{n:03}"), &data));
+        let link = LinkId(1);
+        let now = Instant(0);
+        sh.links.open(link, Channel::Quorum, Some(ServerId(2)), now);
+        let mut handler = Handler::new(link, now, now);
+        let walk = sh.db.begin_walk();
+        handler.begin_stream(walk);
+        (sh, handler)
+    }
+
+    /// Bytes that left for the learner, not counting what closed its link.
+    fn sent(sh: &Shared) -> usize {
+        let bytes = sh.out.actions().iter().map(|action| match action {
+            Action::SendShared { body, .. } => body.len(),
+            _ => 0,
+        });
+        bytes.sum()
+    }
+
+    #[test]
+    fn a_learner_that_does_not_read_holds_a_window_and_no_more() {
+        let (mut sh, mut handler) = streaming(20);
+        for turn in 0..1_000 {
+            assert!(handler.step_stream(b"end", &mut sh), "it has not read");
+            // The tree goes on changing meanwhile.
+            set(&mut sh.db, &format!("/n{:03}", turn % 20), b"new");
+        }
+        // One piece beyond the window, and a piece ends with a whole node.
+        assert!(sent(&sh) <= SNAPSHOT_WINDOW_BYTES + SNAPSHOT_TURN_BYTES + 2 * MIB);
+        let held = sh.db.walk_held(handler.stream.as_ref().expect("streaming").walk);
+        assert!((15 * MIB..21 * MIB).contains(&held), "old states, once each: {held}");
+        // It reads all of it in the end, and what is sent is as it was in the beginning.
+        let mut turns = 0;
+        while handler.step_stream(b"end", &mut sh) {
+            sh.links.drained(handler.link, usize::MAX);
+            turns += 1;
+        }
+        assert!(turns < 200);
+        assert!(sent(&sh) > 20 * MIB);
+        assert!(sh.links.is_open(handler.link));
+    }
+
+    #[test]
+    fn a_learner_for_which_too_much_must_be_kept_is_cut() {
+        let (mut sh, mut handler) = streaming(260);
+        for n in 0..260 {
+            assert!(handler.step_stream(b"end", &mut sh));
+            set(&mut sh.db, &format!("/n{n:03}"), b"new");
+        }
+        assert!(sh.links.is_open(handler.link), "not before the limit");
+        create(&mut sh.db, "/more", b"");
+        handler.step_stream(b"end", &mut sh);
+        assert!(!sh.links.is_open(handler.link));
+        let held = |sh: &Shared| {
+            let stream = handler.stream.as_ref().expect("streaming");
+            sh.db.walk_held(stream.walk)
+        };
+        assert!(held(&sh) > SNAPSHOT_HELD_BYTES_MAX - 8 * MIB);
+        handler.end(&mut sh);
+        let _: Vec<u8> = Vec::new();
     }
 }

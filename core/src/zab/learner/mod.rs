@@ -100,6 +100,14 @@ impl Learner {
         matches!(self.stage, Stage::Serving { .. })
     }
 
+    /// May the link to the leader be read?
+    pub(crate) fn wants_input(&self) -> bool {
+        match &self.stage {
+            Stage::Syncing(syncing) => syncing.wants_input(),
+            _ => true,
+        }
+    }
+
     /// The epoch that this server serves in.
     pub(crate) fn established(&self) -> Option<Epoch> {
         match &self.stage {
@@ -324,6 +332,9 @@ impl Learner {
         if let Settled::Accepted(proof) = settled {
             self.on_promised(proof, sh);
         }
+        if let Stage::Syncing(syncing) = &mut self.stage {
+            syncing.on_stored(seq);
+        }
         if seq <= self.before {
             return;
         }
@@ -404,6 +415,8 @@ impl Learner {
             .link
             .and_then(|l| sh.links.get(l))
             .map_or(sh.now.mono, |l| l.heard);
+        // A leader that is not read is not silent.
+        let heard = if self.wants_input() { heard } else { sh.now.mono };
         match &self.stage {
             Stage::Connecting { .. } => self.patience,
             Stage::Acknowledged(_) | Stage::Serving { .. } => heard + sh.sync_time(),

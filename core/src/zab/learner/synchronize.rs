@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::{Learner, Stage};
 use crate::boundary::{CloseReason, Event, SnapshotStep, WriteOp};
 use crate::durable::{Current, Persisted};
-use crate::ids::{Epoch, Zxid};
+use crate::ids::{Epoch, WriteSeq, Zxid};
+use crate::limits::SNAPSHOT_UNSTORED_BYTES_MAX;
 use crate::log::LogEntry;
 use crate::mutants::Mutant;
 use crate::shared::Shared;
@@ -43,6 +44,9 @@ pub(super) struct Syncing {
     loading: Loading,
     /// The disk has begun to install a snapshot and has not heard the end of it.
     installing: bool,
+    /// Pieces of the snapshot that the disk has not taken yet, and their bytes.
+    unstored: VecDeque<(WriteSeq, usize)>,
+    unstored_bytes: usize,
     /// Received and not given to the log, oldest first; the first `committed` are committed.
     pending: VecDeque<LogEntry>,
     committed: usize,
@@ -78,6 +82,8 @@ impl Syncing {
             zxid,
             loading,
             installing: false,
+            unstored: VecDeque::new(),
+            unstored_bytes: 0,
             pending,
             committed: 0,
         }
@@ -122,7 +128,9 @@ impl Syncing {
                 let read = fed.map_err(|_| misbehaved("an unreadable snapshot"))?;
                 if read > 0 {
                     let chunk = Bytes::copy_from_slice(&bytes[..read]);
-                    sh.write_plain(WriteOp::Install(SnapshotStep::Chunk(chunk)));
+                    let seq = sh.write_plain(WriteOp::Install(SnapshotStep::Chunk(chunk)));
+                    self.unstored.push_back((seq, read));
+                    self.unstored_bytes += read;
                 }
                 self.loading = if loader.is_complete() {
                     Loading::Signature(loader)
@@ -133,6 +141,21 @@ impl Syncing {
             }
             Loading::Signature(loader) => self.finish_snapshot(loader, bytes, sh),
         }
+    }
+
+    /// The disk has taken everything up to this write.
+    pub(super) fn on_stored(&mut self, upto: WriteSeq) {
+        while let Some(&(seq, bytes)) = self.unstored.front()
+            && seq <= upto
+        {
+            self.unstored.pop_front();
+            self.unstored_bytes -= bytes;
+        }
+    }
+
+    /// Does the disk keep up with the snapshot?
+    pub(super) fn wants_input(&self) -> bool {
+        self.unstored_bytes < SNAPSHOT_UNSTORED_BYTES_MAX
     }
 
     fn finish_snapshot(
@@ -318,6 +341,8 @@ impl Learner {
 mod tests {
     use core::time::Duration;
 
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::boundary::Action;
     use crate::config::{Config, Rules};
@@ -325,6 +350,7 @@ mod tests {
     use crate::mutants::Mutants;
     use crate::recovery::Recovery;
     use crate::time::Now;
+    use crate::wire::jute::Write;
 
     fn shared() -> Shared {
         let config = Config {
@@ -359,5 +385,42 @@ mod tests {
             matches!(op, WriteOp::Install(SnapshotStep::Abandon)),
             "{op:?}"
         );
+    }
+
+    /// What a snapshot holds of this server's memory beside the tree that it becomes is bounded, as
+    /// long as the driver reads only when it may.
+    #[test]
+    fn a_disk_that_is_slower_than_the_leader_stops_the_reading() {
+        let mut sh = shared();
+        let mut syncing = Syncing::begin_snapshot(Epoch(1), Zxid(5), &mut sh);
+        // No sessions, no access lists, the root, and then a node of 64 KiB for ever.
+        let mut head = alloc::vec![0; 8];
+        let node = |path: &str, data: &[u8]| {
+            let mut out = Vec::new();
+            out.put_string(path);
+            out.put_buffer(Some(data));
+            out.put_i64(-1);
+            out.extend_from_slice(&[0; 60]);
+            out
+        };
+        head.extend(node("", b""));
+        assert_eq!(syncing.load(&head, &mut sh).ok(), Some(head.len()));
+        let mut read = 0;
+        for number in 0.. {
+            if !syncing.wants_input() {
+                break;
+            }
+            let bytes = node(&alloc::format!("/n{number}"), &[7; 64 << 10]);
+            read += bytes.len();
+            assert_eq!(syncing.load(&bytes, &mut sh).ok(), Some(bytes.len()));
+            assert!(read <= SNAPSHOT_UNSTORED_BYTES_MAX + bytes.len(), "{read}");
+        }
+        assert!(read >= SNAPSHOT_UNSTORED_BYTES_MAX - head.len());
+        // The first pieces are on the disk: there is room for as much again.
+        let first = syncing.unstored[1].0;
+        syncing.on_stored(first);
+        assert!(syncing.wants_input());
+        syncing.on_stored(WriteSeq(u64::MAX));
+        assert_eq!(syncing.unstored_bytes, 0);
     }
 }
