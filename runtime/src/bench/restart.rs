@@ -187,7 +187,12 @@ fn report(arguments: &Arguments, ours: &[Started], theirs: &[Started]) -> Report
         let about = "ZooKeeper's time is so many of ours";
         report.add("time_ratio", about, their_time / time, "times");
         let about = "ZooKeeper's processor time is so many of ours";
-        report.add("cpu_ratio", about, cpu(theirs) / cpu(ours).max(1.0), "times");
+        report.add(
+            "cpu_ratio",
+            about,
+            cpu(theirs) / cpu(ours).max(1.0),
+            "times",
+        );
         let about = "ZooKeeper's memory is so many of ours";
         report.add("memory_ratio", about, their_memory / memory, "times");
     }

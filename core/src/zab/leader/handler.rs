@@ -184,7 +184,11 @@ mod tests {
             kind,
         };
         let digest = None;
-        db.apply_unwatched(&TxnRecord { header, txn, digest });
+        db.apply_unwatched(&TxnRecord {
+            header,
+            txn,
+            digest,
+        });
     }
 
     fn create(db: &mut Database, path: &str, data: &[u8]) {
@@ -254,8 +258,13 @@ mod tests {
         }
         // One piece beyond the window, and a piece ends with a whole node.
         assert!(sent(&sh) <= SNAPSHOT_WINDOW_BYTES + SNAPSHOT_TURN_BYTES + 2 * MIB);
-        let held = sh.db.walk_held(handler.stream.as_ref().expect("streaming").walk);
-        assert!((15 * MIB..21 * MIB).contains(&held), "old states, once each: {held}");
+        let held = sh
+            .db
+            .walk_held(handler.stream.as_ref().expect("streaming").walk);
+        assert!(
+            (15 * MIB..21 * MIB).contains(&held),
+            "old states, once each: {held}"
+        );
         // It reads all of it in the end, and what is sent is as it was in the beginning.
         let mut turns = 0;
         while handler.step_stream(b"end", &mut sh) {

@@ -416,7 +416,11 @@ impl Learner {
             .and_then(|l| sh.links.get(l))
             .map_or(sh.now.mono, |l| l.heard);
         // A leader that is not read is not silent.
-        let heard = if self.wants_input() { heard } else { sh.now.mono };
+        let heard = if self.wants_input() {
+            heard
+        } else {
+            sh.now.mono
+        };
         match &self.stage {
             Stage::Connecting { .. } => self.patience,
             Stage::Acknowledged(_) | Stage::Serving { .. } => heard + sh.sync_time(),
