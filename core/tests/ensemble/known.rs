@@ -1,12 +1,13 @@
 //! Failures of recovery that ZooKeeper is known for and that need more than one server; those of
 //! one directory are in `core/storage/src/tests/known.rs`.
 //!
-//! | number | what ZooKeeper does or did | test |
-//! |---|---|---|
-//! | 1549, 1558 | a candidate's snapshot holds what has no quorum | `a_candidate_takes_no_snapshot_of_what_has_no_quorum` |
-//! | 2845 | what was logged and never applied is not part of the offer | `what_is_logged_is_offered_applied_or_not` |
-//! | 3642, 3104 | half a snapshot counts as state, or is acknowledged | `half_a_snapshot_is_no_state` |
-//! | 4362 | requests that are no transactions bring the next snapshot nearer | `only_transactions_count_towards_a_snapshot` |
+//! - 1549, 1558: a candidate's snapshot holds what has no quorum:
+//!   `a_candidate_takes_no_snapshot_of_what_has_no_quorum`
+//! - 2845: what was logged and never applied is not part of the offer:
+//!   `what_is_logged_is_offered_applied_or_not`
+//! - 3642, 3104: half a snapshot counts as state, or is acknowledged: `half_a_snapshot_is_no_state`
+//! - 4362: requests that are no transactions bring the next snapshot nearer:
+//!   `only_transactions_count_towards_a_snapshot`
 
 use std::collections::BTreeSet;
 
