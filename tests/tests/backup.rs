@@ -604,7 +604,7 @@ fn zookeeper_starts_from_a_backup_and_its_own_is_taken() {
 
 /// What the documented procedure promises: all voters restored, at a moment before the end.
 fn restored_ensemble(kind: Kind, only_first: bool) {
-    let source = Plan::new("restore-three", 3).kind(kind).start();
+    let mut source = Plan::new("restore-three", 3).kind(kind).start();
     let leader = source.wait_leader();
     let mut client = source.client(leader);
     for number in 0..50 {
@@ -615,8 +615,17 @@ fn restored_ensemble(kind: Kind, only_first: bool) {
     client
         .create("/after", b"", flag::PERSISTENT)
         .expect("answered");
+    // What is left out goes on into another epoch, whose zxids must not come again.
+    source.kill(leader);
+    let next = source.wait_leader();
+    let mut client = source.client(next);
+    client
+        .create("/in-the-next-epoch", b"", flag::PERSISTENT)
+        .expect("answered");
+    let left_out = client.last_zxid();
+    assert!(left_out >> 32 > middle >> 32);
     let to = source.dir().join("archive");
-    backup(&source, leader, &to);
+    backup(&source, next, &to);
     let at = format!("{middle:#x}");
     let mut target = Plan::new("restored-three", 3).kind(kind).prepare();
     let restored: &[i64] = if only_first { &[1] } else { &[1, 2, 3] };
