@@ -9,6 +9,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -115,6 +116,15 @@ fn purge(version_dir: &Path) {
     }
 }
 
+/// Ends what waits for it, also when a test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Starts a server on what `fill` writes into its directory, and gives a client of it.
 fn started(name: &str, kind: Kind, fill: impl FnOnce(&Path)) -> (Ensemble, Client) {
     let mut ensemble = bare(name, kind);
@@ -145,17 +155,16 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before_it() {
         wait::until("writes", Duration::from_secs(60), || {
             (during.count() > 100).then_some(())
         });
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         let made = std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.load(Ordering::Relaxed) {
                     purge(&source.version_dir(1));
                     std::thread::sleep(Duration::from_millis(3));
                 }
             });
-            let made = backup(&source, 1, &to);
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            made
+            let _stop = Stop(&done);
+            backup(&source, 1, &to)
         });
         drop(during.stop());
         ends.push(zxid(&made["zxid"]));
@@ -631,6 +640,9 @@ fn restored_ensemble(kind: Kind, only_first: bool) {
     let restored: &[i64] = if only_first { &[1] } else { &[1, 2, 3] };
     for &id in restored {
         restore(&to, &target.data_dir(id), &["--at", &at]);
+        let found = told(&["fsck", text(&target.data_dir(id)), "--json"]);
+        assert_eq!(found["acceptedEpoch"], left_out >> 32);
+        assert_eq!(found["currentEpoch"], middle >> 32);
     }
     if only_first {
         target.spawn(1);

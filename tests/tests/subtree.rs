@@ -11,13 +11,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use vivarium_tests::ask::{self, flag, op, perm};
 use vivarium_tests::client::{Client, flag as plain};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
 use vivarium_tests::probe::Probe;
-use vivarium_tests::{peers, program};
+use vivarium_tests::{peers, program, wait};
 
 /// `user:password` as the scheme `digest` stores it.
 const OWNER: &str = "user:tpUq/4Pn5A64fVZyQ0gOJ8ZWqkY=";
@@ -329,7 +330,11 @@ fn consistent_under_load(kind: Kind) {
             std::thread::spawn(move || disturb(server, number, &stop))
         })
         .collect();
-    let exports: Vec<Value> = (0..8)
+    // By now they change and delete more than they create.
+    wait::until("much is written", Duration::from_secs(60), || {
+        source.zxid(1).filter(|zxid| *zxid > 3_000)
+    });
+    let exports: Vec<Value> = (0..12)
         .map(|_| exported(&address(&source), "/busy", &[]))
         .collect();
     stop.store(true, Ordering::Relaxed);
@@ -365,4 +370,49 @@ fn an_export_of_zookeeper_under_load_is_the_state_of_one_transaction() {
         return;
     };
     consistent_under_load(Kind::ZooKeeper(java));
+}
+
+#[test]
+fn large_znodes_go_in_transactions_that_the_server_takes() {
+    let source = alone("import-large", Kind::Vivarium);
+    let mut client = source.client(1);
+    client
+        .create("/large", b"", plain::PERSISTENT)
+        .expect("answered");
+    for number in 0..8 {
+        let size = if number == 5 { 1_048_000 } else { 300_000 };
+        let data = vec![b'a' + number; size];
+        let path = format!("/large/n{number}");
+        client
+            .create(&path, &data, plain::PERSISTENT)
+            .expect("answered");
+    }
+    let file = source.dir().join("large.json");
+    printed(&[
+        "export",
+        &address(&source),
+        "--path",
+        "/large",
+        "-o",
+        text(&file),
+    ]);
+    let more = ["--path", "/again"];
+    assert_eq!(
+        counts(&imported(&file, &address(&source), &more)),
+        [9, 0, 0, 0]
+    );
+    // A server that takes less closes the connection.
+    let plan = Plan::new("import-small", 1).kind(Kind::Vivarium);
+    let target = plan.property("jute.maxbuffer", "400000").start();
+    let there = address(&target);
+    let said = complaint(&["import", text(&file), &there]);
+    assert!(
+        said.contains("jute.maxbuffer") && said.contains("run this again"),
+        "{said}"
+    );
+    let said = complaint(&["import", text(&file), &there, "--max-bytes", "350000"]);
+    assert!(
+        said.contains("/large/n5") && said.contains("6 znodes were created"),
+        "{said}"
+    );
 }
