@@ -17,7 +17,7 @@ use serde_json::Value;
 use vivarium_tests::ask::{self, flag, op, perm};
 use vivarium_tests::client::{Client, flag as plain};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
-use vivarium_tests::probe::Probe;
+use vivarium_tests::probe::{self, Probe};
 use vivarium_tests::{peers, program, wait};
 
 /// `user:password` as the scheme `digest` stores it.
@@ -77,14 +77,22 @@ fn counts(summary: &Value) -> [u64; 4] {
 }
 
 fn alone(name: &str, kind: Kind) -> Ensemble {
-    let plan = Plan::new(name, 1).kind(kind);
+    let plan = Plan::new(name, 1)
+        .kind(kind)
+        .line("maxSessionTimeout=120000");
     plan.property("zookeeper.extendedTypesEnabled", "true")
         .start()
 }
 
+/// A session that lasts as long as a slow machine needs for a test.
+fn lasting(ensemble: &Ensemble) -> Probe {
+    let session = probe::fresh(120_000);
+    Probe::resume(ensemble.client_address(1), &session, 0).expect("a session")
+}
+
 /// Text, bytes, no data, an access list, sequence names, an ephemeral, many children.
 fn populate(ensemble: &Ensemble) -> Probe {
-    let mut probe = Probe::connect(ensemble.client_address(1));
+    let mut probe = lasting(ensemble);
     let open = ask::OPEN;
     probe.ok(&ask::create("/app", 0));
     let null = ask::create_as(op::CREATE, "/app/null", None, open, flag::PERSISTENT);
@@ -178,7 +186,7 @@ fn a_subtree_goes_from_zookeeper_to_vivarium_and_back() {
 #[test]
 fn containers_and_times_to_live_are_kept_from_files() {
     let source = alone("export-kinds", Kind::Vivarium);
-    let mut probe = Probe::connect(source.client_address(1));
+    let mut probe = lasting(&source);
     probe.ok(&ask::create("/app", 0));
     probe.ok(&ask::create_container("/app/container"));
     probe.ok(&ask::create_ttl("/app/ttl", flag::TTL, 86_400_000));
