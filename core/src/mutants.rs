@@ -57,6 +57,12 @@ pub enum Mutant {
     MultiUnchecked,
     /// The reads of one multiRead see two states.
     MultiReadTorn,
+    /// A local session is created for everybody when it begins.
+    LocalSessionLeaks,
+    /// A server without a quorum says yes to deletions.
+    ReadOnlyAccepts,
+    /// A client that does not read is answered all the same.
+    UnreadAnswered,
 }
 
 impl Mutant {
@@ -87,6 +93,9 @@ impl Mutant {
         Self::QuotaSkipsData,
         Self::MultiUnchecked,
         Self::MultiReadTorn,
+        Self::LocalSessionLeaks,
+        Self::ReadOnlyAccepts,
+        Self::UnreadAnswered,
     ];
 }
 

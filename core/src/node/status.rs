@@ -54,6 +54,8 @@ pub struct Status {
     pub connections_rejected: u64,
     pub throttled: Throttled,
     pub outstanding: usize,
+    /// Bytes that clients have not read, by the driver's word.
+    pub unread_bytes: usize,
     /// Leader: learners connected, followers in sync, observers in sync, syncs waiting.
     pub learners: usize,
     pub synced_followers: usize,
@@ -115,6 +117,7 @@ impl Node {
             connections_rejected: sh.clients.connections_rejected(),
             throttled: sh.clients.throttled(),
             outstanding: sh.clients.outstanding(),
+            unread_bytes: sh.clients.unread_bytes(),
             learners: match &self.role {
                 Role::Leading(leading) => leading.learners(),
                 _ => 0,

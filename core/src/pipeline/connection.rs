@@ -62,6 +62,9 @@ pub(super) enum Pending {
     },
     /// Nothing to carry out: an error, with the zxid that is shown by then.
     Refused { xid: i32, error: ErrorCode },
+    /// The end of a local session: success, with the zxid that is shown by then, after which the
+    /// connection is closed.
+    Farewell { xid: i32, why: CloseReason },
     /// The whole frame, waiting for its turn.
     Done { frame: Vec<u8> },
     /// The same, after which the connection is closed.

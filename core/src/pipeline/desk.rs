@@ -7,7 +7,7 @@ use core::mem;
 
 use alloc::sync::Arc;
 
-use super::connection::{Connection, Pending, Phase, Session};
+use super::connection::{Connection, Pending, Phase};
 use super::local::{Locals, makes_ephemerals};
 use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
 use super::throttle::{Throttle, Verdict};
@@ -166,7 +166,7 @@ impl Desk {
         self.outstanding -= 1;
     }
 
-    fn push(&mut self, c: &mut Connection, pending: Pending, bytes: usize) {
+    pub(super) fn push(&mut self, c: &mut Connection, pending: Pending, bytes: usize) {
         c.push(pending, bytes);
         self.throttle.begin(bytes);
         self.outstanding += 1;
@@ -282,10 +282,15 @@ impl Desk {
         }
     }
 
+    /// Does its client not read, so that it is not answered?
+    fn is_clogged(&self, c: &Connection) -> bool {
+        c.unread.is_clogged() && !self.mutants.has(Mutant::UnreadAnswered)
+    }
+
     /// May the connection's next request be taken up? Not while its client does not read, too much
     /// of its own is in process, or, where that is limited, too much of all clients.
     fn may_take(&mut self, c: &mut Connection) -> bool {
-        if c.unread.is_clogged() || !c.has_room(self.outstanding_max, self.outstanding) {
+        if self.is_clogged(c) || !c.has_room(self.outstanding_max, self.outstanding) {
             return false;
         }
         let is_full = self.throttle.is_full(self.outstanding);
@@ -331,7 +336,7 @@ impl Desk {
         started: usize,
         ctx: &mut Serving<'_>,
     ) -> Result<(), CloseReason> {
-        while !is_enough(started, ctx) && !c.unread.is_clogged() {
+        while !is_enough(started, ctx) && !self.is_clogged(c) {
             let Some((pending, bytes)) = c.pop_ready() else {
                 return Ok(());
             };
@@ -351,7 +356,11 @@ impl Desk {
                     };
                     self.reply(who, xid, op, &body, ctx)?;
                 }
-                Pending::Refused { xid, error } => self.refuse(c, xid, error, ctx),
+                Pending::Refused { xid, error } => self.tell(c, xid, error, ctx),
+                Pending::Farewell { xid, why } => {
+                    self.tell(c, xid, ErrorCode::Ok, ctx);
+                    return Err(why);
+                }
                 Pending::Done { frame } => {
                     self.sent += 1;
                     ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
@@ -385,8 +394,14 @@ impl Desk {
         if !matches!(header.op, op::AUTH | op::SASL) {
             self.touch(c, ctx.now.mono);
         }
-        if self.service.refuses(header.op, self.takes_writes) {
-            self.refuse_in_turn(c, header.xid, ErrorCode::NotReadOnly, ctx);
+if self.service.refuses(header.op, self.takes_writes) {
+            let accepts = header.op == op::DELETE && self.mutants.has(Mutant::ReadOnlyAccepts);
+            let error = if accepts {
+                ErrorCode::Ok
+            } else {
+                ErrorCode::NotReadOnly
+            };
+            self.refuse_in_turn(c, header.xid, error, ctx);
             return Ok(());
         }
         match header.op {
@@ -455,44 +470,7 @@ impl Desk {
         self.submit_write(c, header, body);
     }
 
-    /// A global session ends by a transaction, a local one at once.
-    fn close_session(
-        &mut self,
-        c: &mut Connection,
-        header: RequestHeader,
-        ctx: &mut Serving<'_>,
-    ) -> Result<(), CloseReason> {
-        let Phase::Open(session) = c.phase else {
-            unreachable!("only open sessions are closed")
-        };
-        if session.scope == Scope::Global {
-            self.submit_write(c, header, &[]);
-            c.phase = Phase::Draining(session);
-            return Ok(());
-        }
-        self.locals.remove(session.id, ctx.now.mono);
-        let (zxid, why) = (self.visible(ctx.db), CloseReason::SessionClosed(session.id));
-        self.send_last(c, why, ctx, |out| {
-            put_header(header.xid, zxid, ErrorCode::Ok, out);
-        })
-    }
-
-    /// A local session wants to own a node: it is created for everybody first, with the same id.
-    fn upgrade(&mut self, c: &mut Connection, session: Session, now: Instant) {
-        self.locals.remove(session.id, now);
-        let scope = Scope::Global;
-        c.phase = Phase::Open(Session { scope, ..session });
-        self.upstream.push(Upstream::Request {
-            session: session.id,
-            scope: Scope::Global,
-            cxid: 0,
-            op: op::CREATE_SESSION,
-            body: session.timeout_ms.to_be_bytes().to_vec(),
-            identities: c.identities.clone(),
-        });
-    }
-
-    fn submit_write(&mut self, c: &mut Connection, header: RequestHeader, body: &[u8]) {
+    pub(super) fn submit_write(&mut self, c: &mut Connection, header: RequestHeader, body: &[u8]) {
         let Phase::Open(session) = c.phase else {
             unreachable!("only open sessions write")
         };
@@ -576,7 +554,9 @@ impl Desk {
             let is_ours = is_local && is_unknown && is_create;
             put_outcome(xid, op, zxid, if is_ours { &refused } else { outcome }, out);
         };
-        if let Some((xid, op, bytes)) = c.pop_write_in_front() {
+        if !self.is_clogged(c)
+            && let Some((xid, op, bytes)) = c.pop_write_in_front()
+        {
             self.settle(bytes);
             self.sent += 1;
             ctx.out.reply(c.id, |out| put(xid, op, out));
@@ -731,12 +711,19 @@ impl Desk {
         ctx: &mut Serving<'_>,
     ) {
         if c.is_idle() {
-            return self.refuse(c, xid, error, ctx);
+            return self.tell(c, xid, error, ctx);
         }
         self.push(c, Pending::Refused { xid, error }, size_of::<Pending>());
     }
 
-    fn refuse(&mut self, c: &Connection, xid: i32, error: ErrorCode, ctx: &mut Serving<'_>) {
+    /// A header alone, with what this server shows now.
+    pub(super) fn tell(
+        &mut self,
+        c: &Connection,
+        xid: i32,
+        error: ErrorCode,
+        ctx: &mut Serving<'_>,
+    ) {
         self.sent += 1;
         let zxid = self.visible(ctx.db);
         ctx.out.reply(c.id, |out| put_header(xid, zxid, error, out));

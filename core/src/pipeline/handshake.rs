@@ -170,6 +170,9 @@ impl Clients {
         self.by_session.insert(id, conn);
         self.desk.begin_handshake();
         if scope == Scope::Local {
+            if self.desk.mutants.has(Mutant::LocalSessionLeaks) && !is_renewed {
+                self.ask_for_session(conn, session);
+            }
             self.open(conn, session, ctx);
         } else {
             self.ask_for_session(conn, session);

@@ -21,6 +21,7 @@ mod eager;
 mod handshake;
 mod local;
 mod reply;
+mod scope;
 mod service;
 mod throttle;
 mod torn;

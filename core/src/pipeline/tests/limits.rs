@@ -170,6 +170,18 @@ fn a_burst_of_large_replies_is_spread_over_turns() {
 }
 
 #[test]
+fn who_does_not_read_hears_of_no_write_either() {
+    let mut lab = Lab::new();
+    lab.join(A);
+    lab.ask(A, 1, &create("/a"));
+    lab.tell_unread(A, CLIENT_UNREAD_BYTES);
+    lab.commit_all();
+    assert_eq!(lab.unread(A), 0);
+    lab.tell_unread(A, 0);
+    assert_eq!(lab.xids(A), [(1, 0)]);
+}
+
+#[test]
 fn who_does_not_read_is_not_answered() {
     let (mut lab, script) = large_reads(40);
     lab.send(A, &script);
