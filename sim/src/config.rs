@@ -185,11 +185,21 @@ impl fmt::Display for RunConfig {
         writeln!(
             f,
             "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}, \
-             enforceQuota {}",
+             enforceQuota {}, skipACL {}, digest {}, superDigest {}, localSessions {}, \
+             upgrading {}, readonlymode {}, eager {}, outstanding {}, throttle {:?}",
             self.rules.extended_types,
             self.rules.container_check_interval.as_millis(),
             self.rules.container_max_per_minute,
-            self.rules.enforce_quota
+            self.rules.enforce_quota,
+            self.rules.skip_acl,
+            self.rules.digest_auth,
+            self.rules.super_digest.is_some(),
+            self.rules.local_sessions,
+            self.rules.local_sessions_upgrading,
+            self.rules.read_only_mode,
+            self.rules.eager_acl_check,
+            self.rules.outstanding_max,
+            self.rules.throttle
         )?;
         writeln!(f, "network   {:?}", self.net)?;
         writeln!(f, "disks     {:?}", self.disk)?;

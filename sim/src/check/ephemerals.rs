@@ -192,7 +192,7 @@ impl Ephemerals {
     }
 
     /// Has the server been left alone since `from`?
-    fn is_calm(&self, id: ServerId, from: SimTime) -> bool {
+    pub fn is_calm(&self, id: ServerId, from: SimTime) -> bool {
         self.faults
             .get(&id)
             .is_none_or(|(active, ended)| *active == 0 && *ended < from)

@@ -22,10 +22,11 @@
 //! Two refusals are not predicted, because they depend on what the leader knows and not on the
 //! tree: an expired session (judged by the session's clock elsewhere) and a moved one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use vivarium_core::config::Rules;
 use vivarium_core::ids::{ServerId, SessionId, Zxid};
 use vivarium_core::wire::records::{Acl, ErrorCode, Id, op};
 use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader};
@@ -40,6 +41,7 @@ pub const RULE_SYNC: &str = "sync-fresh";
 
 const EXPIRED: i32 = ErrorCode::SessionExpired.code();
 const MOVED: i32 = ErrorCode::SessionMoved.code();
+const ON_LOCAL: i32 = ErrorCode::EphemeralOnLocalSession.code();
 
 #[derive(Clone, Debug)]
 struct Open {
@@ -79,15 +81,33 @@ pub struct Verdict {
 
 #[derive(Clone, Default, Debug)]
 pub struct Linear {
+    /// Servers may refuse writes by themselves.
+    skips: bool,
+    /// Sessions that servers take back by themselves.
+    fitted: BTreeSet<SessionId>,
+    /// What transactions led to that were taken for the wrong request.
+    mistaken: BTreeMap<(SessionId, Zxid), (Rc<Op>, Outcome)>,
     open: BTreeMap<(SessionId, i32), Open>,
     lanes: BTreeMap<SessionId, Vec<Lane>>,
     floor: Zxid,
 }
 
 impl Linear {
+    pub fn new(rules: &Rules) -> Self {
+        Self {
+            skips: rules.eager_acl_check || !rules.throttle.wait_max.is_zero(),
+            ..Self::default()
+        }
+    }
+
     /// Newest zxid that was acknowledged to any client.
     pub fn floor(&self) -> Zxid {
         self.floor
+    }
+
+    /// The session lives in one server's memory.
+    pub fn is_local(&mut self, session: SessionId) {
+        self.fitted.insert(session);
     }
 
     /// A session has a new connection; `proposed` is the newest zxid in any log.
@@ -133,7 +153,10 @@ impl Linear {
     }
 
     /// The request that the next transaction must be, if a client asked for it.
-    pub fn find(&self, header: &TxnHeader) -> Option<Match> {
+    pub fn find(&self, model: &Model, header: &TxnHeader, txn: &Txn<'_>) -> Option<Match> {
+        if self.is_fitted(header.session) {
+            return self.find_fitting(model, header, txn);
+        }
         let lanes = self.lanes.get(&header.session)?;
         let cxid = header.cxid;
         if lanes[0].waiting.front() == Some(&cxid) {
@@ -154,6 +177,42 @@ impl Linear {
             lane,
             xid: *lanes[lane].waiting.front()?,
         })
+    }
+
+    /// The same where a server may refuse a request without a transaction, or takes a session back
+    /// without asking its leader: then what is in front says nothing for sure, but what a request
+    /// must lead to does.
+    fn find_fitting(&self, model: &Model, header: &TxnHeader, txn: &Txn<'_>) -> Option<Match> {
+        let (session, cxid) = (header.session, header.cxid);
+        let lanes = self.lanes.get(&session)?;
+        if lanes[0].waiting.contains(&cxid) {
+            return Some(Match { lane: 0, xid: cxid });
+        }
+        let named = (cxid >> 24) as u8;
+        let later = lanes.iter().enumerate().skip(1);
+        let of_server = later.filter(|(_, lane)| {
+            lane.since < header.zxid && named == lane.server.0 as u8 && cxid != 0
+        });
+        let all = of_server.flat_map(|(n, lane)| {
+            let xids = lane.waiting.iter();
+            xids.map(move |xid| Match { lane: n, xid: *xid })
+        });
+        let fits = |found: &Match| {
+            let open = self.open.get(&(session, found.xid));
+            open.is_some_and(|open| {
+                let who = &open.who;
+                let by = Asker { session, who };
+                decide(model, by, header, txn, (&open.op, open.floor)).is_ok()
+            })
+        };
+        // One that was taken for an error before may be this one: errors fit many.
+        let is_done = |found: &Match| {
+            let open = self.open.get(&(session, found.xid));
+            open.is_some_and(|open| open.done.is_some())
+        };
+        let mut fitting: Vec<Match> = all.clone().filter(fits).collect();
+        fitting.sort_by_key(is_done);
+        fitting.first().copied().or_else(|| all.clone().next())
     }
 
     pub fn op(&self, session: SessionId, found: Match) -> Option<Rc<Op>> {
@@ -246,9 +305,13 @@ impl Linear {
         let decided = decide(model, by, header, txn, (&open.op, open.floor));
         let about = |e| format!("{e} (request {} of session {session})", found.xid);
         let (outcome, draft, expired) = decided.map_err(about)?;
-        open.done = Some((zxid, outcome));
-        if let Some(lanes) = self.lanes.get_mut(&session) {
-            lanes[found.lane].waiting.pop_front();
+        let is_sure = !has_failed(&outcome) || !(self.skips || self.fitted.contains(&session));
+        if let Some((z, before)) = open.done.replace((zxid, outcome)) {
+            self.mistaken
+                .insert((session, z), (open.op.clone(), before));
+        }
+        if let Some(lanes) = self.lanes.get_mut(&session).filter(|_| is_sure) {
+            lanes[found.lane].waiting.retain(|xid| *xid != found.xid);
         }
         Ok(Verdict {
             draft,
@@ -258,24 +321,28 @@ impl Linear {
 
     /// A client gets the reply to a write.
     pub fn replied(&mut self, session: SessionId, xid: i32, reply: &Reply) -> Result<(), String> {
-        let Some(open) = self.open.remove(&(session, xid)) else {
+        let Some(mut open) = self.open.remove(&(session, xid)) else {
             return Err(format!(
                 "reply to request {xid} of session {session}: nobody waits"
             ));
         };
+        if self.is_fitted(session) {
+            self.exchange(session, &mut open, reply.zxid);
+        }
         let Some((zxid, outcome)) = open.done else {
             if matches!(reply.result, Err(EXPIRED | MOVED)) {
                 // Refused before it became a transaction.
-                for lane in self.lanes.get_mut(&session).into_iter().flatten() {
-                    lane.waiting.retain(|waiting| *waiting != xid);
-                }
+                self.passed_over(session, xid);
                 return Ok(());
             }
+            let of_zxid = |open: &&Open| open.done.as_ref().is_some_and(|d| d.0 == reply.zxid);
+            let other = self.open.values().find(of_zxid).map(|open| &open.op);
             return Err(format!(
-                "reply {:?} at {} to {:?}, which was never committed",
+                "reply {:?} at {} to {:?}, which was never committed; {other:?} was",
                 reply.result, reply.zxid, open.op
             ));
         };
+        self.forget(session, xid);
         if reply.zxid != zxid {
             return Err(format!(
                 "reply at {} to what was committed as {zxid}",
@@ -292,6 +359,51 @@ impl Linear {
         Ok(())
     }
 
+    /// Are this session's transactions taken for the first request that fits?
+    fn is_fitted(&self, session: SessionId) -> bool {
+        self.skips || self.fitted.contains(&session)
+    }
+
+    /// Of several requests that a transaction fits, the wrong one may have been taken for it. The
+    /// zxid of the reply tells which it was.
+    fn exchange(&mut self, session: SessionId, open: &mut Open, zxid: Zxid) {
+        if open.done.as_ref().is_some_and(|(z, _)| *z == zxid) {
+            return;
+        }
+        if let Some((z, outcome)) = open.done.take() {
+            self.mistaken
+                .insert((session, z), (open.op.clone(), outcome));
+        }
+        let of_session = (session, i32::MIN)..=(session, i32::MAX);
+        let mut others = self.open.range_mut(of_session).map(|(_, open)| open);
+        let other = others.find(|open| open.done.as_ref().is_some_and(|(z, _)| *z == zxid));
+        let other = other.map(|other| (other.op.clone(), other.done.take()));
+        let taken = match other {
+            Some((op, done)) => done.map(|(_, outcome)| (op, outcome)),
+            None => self.mistaken.remove(&(session, zxid)),
+        };
+        let is_alike = |op: &Op| op.path() == open.op.path();
+        open.done = taken
+            .filter(|(op, outcome)| is_alike(op) || has_failed(outcome))
+            .map(|(_, outcome)| (zxid, outcome));
+    }
+
+    /// A write was answered without becoming a transaction, rightly.
+    pub fn passed_over(&mut self, session: SessionId, xid: i32) {
+        if let Some(open) = self.open.remove(&(session, xid))
+            && let Some((zxid, outcome)) = open.done
+        {
+            self.mistaken.insert((session, zxid), (open.op, outcome));
+        }
+        self.forget(session, xid);
+    }
+
+    fn forget(&mut self, session: SessionId, xid: i32) {
+        for lane in self.lanes.get_mut(&session).into_iter().flatten() {
+            lane.waiting.retain(|waiting| *waiting != xid);
+        }
+    }
+
     /// The session is closed for good: forgets what was lost with it.
     pub fn closed(&mut self, session: SessionId) {
         let of_session = (session, i32::MIN)..=(session, i32::MAX);
@@ -301,8 +413,11 @@ impl Linear {
             .filter(|(_, o)| o.lost)
             .map(|(key, _)| *key)
             .collect();
-        for key in lost {
-            self.open.remove(&key);
+        for (session, xid) in lost {
+            let lost = self.open.remove(&(session, xid)).expect("just seen");
+            if let Some((zxid, outcome)) = lost.done.filter(|_| self.is_fitted(session)) {
+                self.mistaken.insert((session, zxid), (lost.op, outcome));
+            }
         }
         for lane in self.lanes.get_mut(&session).into_iter().flatten() {
             let open = &self.open;
@@ -338,7 +453,10 @@ fn decide(
         }
         return Ok((Outcome::Done, model.draft_close(session, zxid), false));
     }
-    if let Some((outcome, expired)) = refusal(txn) {
+    // A leader that has not heard of a local session says no more than that.
+    if !model.is_local(session)
+        && let Some((outcome, expired)) = refusal(txn)
+    {
         let early = expired && model.is_alive(session);
         return Ok((outcome, model.draft_nothing(zxid), early));
     }
@@ -352,6 +470,11 @@ fn decide(
             "{zxid}: {op:?} of {who:?} must lead to {outcome:?}, the log says {txn:?}"
         ));
     }
+    // What a multi says of it is the leader's word; a server knows better about a single create.
+    let outcome = match (refusal(txn), txn) {
+        (Some((said, _)), Txn::Multi(_)) => said,
+        _ => outcome,
+    };
     if !has_failed(&outcome) {
         model.quotas.judge(&draft.demands, floor, zxid)?;
     }
@@ -402,7 +525,9 @@ fn says(
             .is_ok_and(|list| *list == *stored)
     };
     match (asked, outcome, txn) {
-        (_, Outcome::Error(code), Txn::Error { code: logged }) => code == logged,
+        (_, Outcome::Error(code), Txn::Error { code: logged }) => {
+            code == logged || (*code, *logged) == (ON_LOCAL, EXPIRED)
+        }
         // Before the failure of a multi: prepared, then undone.
         (_, Outcome::Error(0), _) => kind == asked.number(),
         (

@@ -41,7 +41,7 @@ impl World {
             time: WallMs(5),
             kind,
         };
-        let found = self.linear.find(&header);
+        let found = self.linear.find(&self.model, &header, txn);
         let verdict = self.linear.committed(&self.model, &header, txn, found)?;
         self.model.commit(verdict.draft.clone());
         Ok(verdict)
@@ -120,12 +120,13 @@ fn a_late_request_of_the_first_connection_is_none_of_a_later_one() {
         time: WallMs(5),
         kind: op::ERROR,
     };
-    assert!(w.linear.find(&header).is_none());
+    let none = Txn::Error { code: -112 };
+    assert!(w.linear.find(&w.model, &header, &none).is_none());
     let through_two = TxnHeader {
         cxid: 2 << 24 | 5,
         ..header
     };
-    assert!(w.linear.find(&through_two).is_some());
+    assert!(w.linear.find(&w.model, &through_two, &none).is_some());
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn real_time_order_is_kept() {
         kind: op::CREATE,
     };
     let txn = create_txn("/b");
-    let found = w.linear.find(&header);
+    let found = w.linear.find(&w.model, &header, &txn);
     assert!(w.linear.committed(&w.model, &header, &txn, found).is_err());
 }
 

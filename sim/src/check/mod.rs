@@ -8,19 +8,24 @@ pub mod access;
 pub mod connections;
 pub mod digest;
 pub mod durability;
+mod eager;
 pub mod ephemerals;
 pub mod epochs;
 pub mod leadership;
 pub mod linear;
 pub mod liveness;
+pub mod locals;
 pub mod model;
 pub mod multi;
 pub mod prefix;
 pub mod probe;
 pub mod quota;
+pub mod read_only;
+mod replies;
 pub mod sequence;
 pub mod session;
 pub mod sweep;
+pub mod unread;
 pub mod view;
 pub mod watches;
 
@@ -32,14 +37,13 @@ use vivarium_core::boundary::Outbox;
 use vivarium_core::ids::{Epoch, ServerId, SessionId, Zxid};
 use vivarium_core::log::LogEntry;
 use vivarium_core::node::Node;
-use vivarium_core::wire::records::ErrorCode;
 use vivarium_core::wire::txn::{Txn, TxnRecord};
 
-use self::access::{Access, Asker, Who};
+use self::access::{Access, Who};
 use self::connections::{Connections, Welcomed};
 use self::model::Model;
 use self::view::{LogMove, View};
-use crate::clients::ops::{Body, Op, Reply, WatchEvent};
+use crate::clients::ops::{Op, WatchEvent};
 use crate::observe::{ClientId, Setup, SimTime, Violation};
 
 /// What a client keeps of a request until its reply.
@@ -80,6 +84,9 @@ pub struct Checks {
     watches: watches::Watches,
     ephemerals: ephemerals::Ephemerals,
     liveness: liveness::Liveness,
+    locals: locals::Locals,
+    unread: unread::Unread,
+    read_only: read_only::ReadOnly,
     last: BTreeMap<ServerId, Last>,
     moves: Vec<LogMove>,
     events: u64,
@@ -92,6 +99,7 @@ impl Checks {
         let mut model = Model::new();
         model.quotas.enforced = setup.rules.enforce_quota;
         model.access = Access::new(&setup.rules);
+        model.throttles = !setup.rules.throttle.wait_max.is_zero();
         let watches = watches::Watches::new(&model.access);
         Self {
             setup: setup.clone(),
@@ -103,12 +111,15 @@ impl Checks {
             leadership: leadership::Leadership::default(),
             epochs: epochs::Epochs::default(),
             durability: durability::Durability::default(),
-            linear: linear::Linear::default(),
+            linear: linear::Linear::new(&setup.rules),
             sequences: sequence::Sequences::default(),
             sessions: session::Sessions::default(),
             watches,
             ephemerals: ephemerals::Ephemerals::default(),
             liveness: liveness::Liveness::default(),
+            locals: locals::Locals::new(&setup.rules),
+            unread: unread::Unread::default(),
+            read_only: read_only::ReadOnly::default(),
             last: BTreeMap::new(),
             moves: Vec::new(),
             events: 0,
@@ -296,7 +307,9 @@ impl Checks {
         self.note(durability::RULE, judged);
         self.note(multi::RULE, multi::judge_txn(zxid, &record.txn));
         let session = record.header.session;
-        let found = self.linear.find(&record.header);
+        let judged = self.locals.judge(&self.model, session, &record.txn);
+        self.note(locals::RULE, judged.map_err(|e| format!("{zxid}: {e}")));
+        let found = self.linear.find(&self.model, &record.header, &record.txn);
         let op = found.and_then(|found| self.linear.op(session, found));
         if let Some(op) = &op {
             let judged = self.sequences.committed(&self.model, op, &record.txn);
@@ -331,6 +344,8 @@ impl Checks {
         }
         self.model.commit(verdict.draft);
         self.digests.push(self.model.digest());
+        let judged = self.read_only.committed(&self.model, zxid);
+        self.note(read_only::RULE, judged);
     }
 
     /// What other checkers want to know of a transaction later.
@@ -368,10 +383,37 @@ impl Checks {
         self.note(ephemerals::RULE_EXPIRY, judged);
     }
 
+    /// A server sends to a client of which it was told that it has not read so many bytes.
+    pub fn sent_to_client(&mut self, _t: SimTime, id: ServerId, bytes: &[u8], told: usize) {
+        let judged = unread::judge_sent(id, bytes, told);
+        self.note(unread::RULE, judged);
+    }
+
+    /// After a turn: unread bytes by the server's own account, and as it was told of each client.
+    pub fn after_turn_unread(
+        &mut self,
+        t: SimTime,
+        id: ServerId,
+        own: usize,
+        told: &[(u32, usize)],
+    ) {
+        let leader = self.leader();
+        let calm = &self.ephemerals;
+        let is_calm = |from: SimTime| {
+            leader.is_some_and(|(leader, since)| {
+                since < from && calm.is_calm(leader, from) && calm.is_calm(id, from)
+            })
+        };
+        let told = (own, told);
+        let judged = self.unread.after_turn(&self.setup, t, id, told, is_calm);
+        self.note(unread::RULE, judged);
+    }
+
     /// The server is gone, with all that its disk had not synced.
     pub fn on_crash(&mut self, t: SimTime, id: ServerId) {
         self.on_fault(t, id, true);
         self.leadership.crashed(id);
+        self.unread.crashed(id);
         self.ephemerals.serves(t, id, None);
         self.last.remove(&id);
     }
@@ -463,6 +505,10 @@ impl Checks {
                 self.noted(judged);
                 let judged = quota::judge_server(id, &self.model, view.applied, node.database());
                 self.note(quota::RULE, judged);
+                if view.applied == self.model.last() {
+                    let judged = locals::judge_table(id, &self.model, node.database());
+                    self.note(locals::RULE_TABLE, judged);
+                }
             }
         }
         if self.first.is_none() {
@@ -505,6 +551,15 @@ impl Checks {
             self.linear
                 .connected(welcomed.session, welcomed.server, proposed);
             self.ephemerals.opened(t, client, welcomed);
+            self.sessions.opened(welcomed.session, welcomed.seen);
+            if self.locals.begins(welcomed) {
+                self.model.locals.insert(welcomed.session);
+                self.linear.is_local(welcomed.session);
+            }
+            if welcomed.read_only && !self.setup.rules.read_only_mode {
+                let what = format!("{client} is served by {} without a quorum", welcomed.server);
+                self.broken(read_only::RULE, what);
+            }
         }
     }
 
@@ -534,9 +589,10 @@ impl Checks {
         let who = self.connections.who(client);
         if self.goes_on() {
             self.ephemerals.sent(t, session, **op == Op::CloseSession);
-            if op.is_write() {
+            if op.is_write() && !self.is_read_only(client) {
                 self.linear.invoked(session, xid, op, &who);
                 self.liveness.asked(&self.setup, t);
+                self.locals.asked(session, op);
             }
             self.claimed(client, op);
         }
@@ -547,128 +603,10 @@ impl Checks {
         }
     }
 
-    /// An auth request leaves a client: whoever it proves sends what comes after it.
-    fn claimed(&mut self, client: ClientId, op: &Op) {
-        let Op::Auth { scheme, auth } = op else {
-            return;
-        };
-        let Some(connection) = self.connections.get_mut(client) else {
-            return;
-        };
-        let access = &self.model.access;
-        if let Some(who) = access.proven(&connection.who, scheme, auth) {
-            connection.who = who.clone();
-            self.watches.claims(client, &who);
-        }
-    }
-
-    fn auth_replied(&mut self, client: ClientId, op: &Op, ticket: &Ticket, reply: &Reply) {
-        let Op::Auth { scheme, auth } = op else {
-            unreachable!("the caller has looked");
-        };
-        let proven = self.model.access.proven(&ticket.who, scheme, auth);
-        if proven.is_some() {
-            self.watches.is_known(client);
-        }
-        let judged = access::judge_auth(proven.is_some(), op, reply);
-        self.note(access::RULE, judged);
-    }
-
     /// Nobody will hear the reply to this request any more.
     pub fn lost(&mut self, session: SessionId, xid: i32, op: &Op) {
         if op.is_write() {
             self.linear.lost(session, xid);
-        }
-    }
-
-    /// A reply reaches its client.
-    #[allow(clippy::too_many_arguments)] // each is a different fact of one reply
-    pub fn replied(
-        &mut self,
-        t: SimTime,
-        client: ClientId,
-        session: SessionId,
-        xid: i32,
-        op: &Op,
-        ticket: &Ticket,
-        reply: &Reply,
-    ) {
-        if !self.goes_on() {
-            return;
-        }
-        if matches!(op, Op::Auth { .. }) {
-            return self.auth_replied(client, op, ticket, reply);
-        }
-        let judged = self.sessions.replied(session, reply);
-        let judged = judged.map_err(|e| format!("{e}: {client}'s {op:?}, sent {}", ticket.sent));
-        self.note(session::RULE, judged);
-        let judged = self.watches.replied(client, reply.zxid);
-        self.noted(judged);
-        self.ephemerals
-            .answered(&self.setup, t, session, ticket.sent);
-        if op.is_write() {
-            self.write_replied(session, xid, ticket, reply);
-        } else {
-            self.read_replied(client, session, op, ticket, reply);
-        }
-        let expired = reply.result == Err(ErrorCode::SessionExpired.code());
-        if expired && self.model.is_alive(session) {
-            self.expired(t, session, None);
-        }
-    }
-
-    fn write_replied(&mut self, session: SessionId, xid: i32, ticket: &Ticket, reply: &Reply) {
-        if let Ok(Body::Multi(results)) = &reply.result {
-            self.note(multi::RULE, multi::judge_reply(reply.zxid, results));
-        }
-        self.acknowledged += u64::from(reply.result.is_ok());
-        let judged = self.linear.replied(session, xid, reply);
-        self.note(linear::RULE, judged);
-        let refused = reply.result == Err(ErrorCode::SessionExpired.code());
-        if !refused {
-            let judged = self
-                .durability
-                .judge(&self.setup, reply.zxid, "acknowledged");
-            self.note(durability::RULE, judged);
-            self.liveness.acknowledged(ticket.sent);
-        }
-    }
-
-    fn read_replied(
-        &mut self,
-        client: ClientId,
-        session: SessionId,
-        op: &Op,
-        ticket: &Ticket,
-        reply: &Reply,
-    ) {
-        let by = Asker {
-            session,
-            who: &ticket.who,
-        };
-        let judged = session::judge_read(&self.model, by, op, reply);
-        let rule = match op {
-            Op::WhoAmI => access::RULE,
-            op if quota::is_look(op) => quota::RULE,
-            _ => session::RULE_READ,
-        };
-        self.note(rule, judged);
-        match op {
-            Op::Sync { .. } => {
-                self.note(linear::RULE_SYNC, linear::judge_sync(ticket.floor, reply));
-            }
-            Op::SetWatches { .. } => {
-                let judged = self.watches.set_watches(&self.model, client, op, reply);
-                self.noted(judged);
-            }
-            Op::FindWatch { .. } => {
-                let judged = self.watches.find(client, op, reply);
-                self.noted(judged);
-            }
-            _ => {
-                let judged = self.watches.read(client, op, reply);
-                self.noted(judged);
-            }
         }
     }
 

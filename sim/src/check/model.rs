@@ -106,6 +106,10 @@ pub struct Model {
     pub quotas: Ledger,
     /// Who may do what.
     pub access: Access,
+    /// Sessions that began in one server's memory.
+    pub locals: BTreeSet<SessionId>,
+    /// Servers may say that they have no time.
+    pub throttles: bool,
 }
 
 impl Znode {
@@ -237,7 +241,7 @@ impl Draft {
     }
 
     fn run(&mut self, model: &Model, by: Asker<'_>, op: &Op) -> Checked<Outcome> {
-        if !model.is_alive(by.session) {
+        if !model.is_alive(by.session) && !model.is_local(by.session) {
             return Err(ErrorCode::SessionExpired);
         }
         match op {
@@ -279,6 +283,9 @@ impl Draft {
         acl: &Rc<[Acl]>,
         flags: Flags,
     ) -> Checked<Outcome> {
+        if flags.ephemeral && model.is_local(by.session) {
+            return Err(ErrorCode::EphemeralOnLocalSession);
+        }
         let acl = model.access.resolve(acl, by.who)?;
         let above = parent_of(path).unwrap_or("/");
         let mut parent = self.get(model, above).ok_or(ErrorCode::NoNode)?.clone();
@@ -485,6 +492,8 @@ impl Model {
             last: Zxid::ZERO,
             quotas: Ledger::default(),
             access: Access::default(),
+            locals: BTreeSet::new(),
+            throttles: false,
         };
         for (path, node) in reserved {
             model.digest = model.digest.wrapping_add(node.digest(path));
@@ -514,6 +523,11 @@ impl Model {
             .is_some_and(|s| s.closed.is_none())
     }
 
+    /// Is the session known to one server only?
+    pub fn is_local(&self, session: SessionId) -> bool {
+        self.locals.contains(&session) && !self.sessions.contains_key(&session)
+    }
+
     pub fn session(&self, session: SessionId) -> Option<&Session> {
         self.sessions.get(&session)
     }
@@ -541,6 +555,14 @@ impl Model {
         let versions = &self.slots.get(path)?.versions;
         let end = versions.partition_point(|(z, _)| *z <= zxid);
         versions[..end].last()?.1.as_deref()
+    }
+
+    /// The znode as it was right after `zxid`, and each time that it changed later.
+    pub fn versions_since(&self, path: &str, zxid: Zxid) -> impl Iterator<Item = &Znode> {
+        let versions = self.slots.get(path).map_or(&[][..], |slot| &slot.versions);
+        let start = versions.partition_point(|(z, _)| *z <= zxid);
+        let rest = &versions[start.saturating_sub(1)..];
+        rest.iter().filter_map(|(_, node)| node.as_deref())
     }
 
     /// Names of the children right after `zxid`, in order.

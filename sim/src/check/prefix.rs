@@ -99,6 +99,12 @@ impl Prefix {
         self.canon.partition_point(|c| c.0 <= zxid)
     }
 
+    /// Is this the zxid of a committed transaction, or the start of an epoch?
+    pub fn is_committed(&self, zxid: Zxid) -> bool {
+        let held = self.position_of(zxid).checked_sub(1);
+        zxid.counter() == 0 || held.is_some_and(|last| self.at(last) == zxid)
+    }
+
     /// How much of the canonical history this server holds for sure.
     pub fn held_by(&self, id: ServerId) -> usize {
         self.servers.get(&id).map_or(0, |track| track.position)

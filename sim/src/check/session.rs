@@ -27,6 +27,18 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// A client came with this session and says that it has seen `seen`, by this session or by one
+    /// that it had before.
+    pub fn opened(&mut self, session: SessionId, seen: Zxid) {
+        let known = self.seen.entry(session).or_default();
+        *known = seen.max(*known);
+    }
+
+    /// The newest that the session has seen.
+    pub fn seen(&self, session: SessionId) -> Zxid {
+        self.seen.get(&session).copied().unwrap_or_default()
+    }
+
     /// Any reply with a zxid.
     pub fn replied(&mut self, session: SessionId, reply: &Reply) -> Result<(), String> {
         let seen = self.seen.entry(session).or_default();
@@ -55,7 +67,9 @@ pub fn judge_read<'a>(
             model.last()
         ));
     }
-    if reply.result == Err(ErrorCode::SessionExpired.code()) {
+    // The session's clock and the server's load are no matter of the tree.
+    let is_throttled = model.throttles && reply.result == Err(ErrorCode::ThrottledOp.code());
+    if reply.result == Err(ErrorCode::SessionExpired.code()) || is_throttled {
         return Ok(());
     }
     let Some(code) = refusal(model, by, op, zxid) else {

@@ -11,7 +11,7 @@ use vivarium_core::wire::records::{Acl, op, perms};
 use vivarium_core::wire::txn::{CreateMode, TxnHeader};
 
 use super::*;
-use crate::clients::ops::Flags;
+use crate::clients::ops::{Body, Flags, Reply};
 
 /// `voters` servers counted from 1, and one observer: 9.
 pub(crate) fn setup(voters: i64) -> Setup {

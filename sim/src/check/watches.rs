@@ -62,6 +62,8 @@ struct Connection {
     /// Who this is to the server: from the oldest that it may still go by to the one that was
     /// asked for last, each with whether that request was answered.
     who: VecDeque<(Who, bool)>,
+    /// What it was told is not known: nothing is judged.
+    blind: bool,
     /// All up to here has been made due.
     at: Zxid,
     due: VecDeque<Due>,
@@ -90,6 +92,7 @@ impl Connection {
         Self {
             set: BTreeSet::new(),
             who: VecDeque::from([(Who::from([]), true)]),
+            blind: false,
             at: Zxid::ZERO,
             due: VecDeque::new(),
             caught_up: Vec::new(),
@@ -198,6 +201,17 @@ impl Watches {
         }
     }
 
+    /// What its server shows is not part of the history.
+    pub fn is_blind(&mut self, client: ClientId) {
+        if let Some(conn) = self.connections.get_mut(&client) {
+            conn.blind = true;
+        }
+    }
+
+    fn sees(&self, client: ClientId) -> bool {
+        self.connections.get(&client).is_none_or(|conn| !conn.blind)
+    }
+
     /// The reply to the oldest such request.
     pub fn is_known(&mut self, client: ClientId) {
         let conn = self.connections.get_mut(&client);
@@ -226,6 +240,9 @@ impl Watches {
 
     /// Any reply, before what it sets.
     pub fn replied(&mut self, client: ClientId, zxid: Zxid) -> Result<(), Broken> {
+        if !self.sees(client) {
+            return Ok(());
+        }
         let Some(conn) = self.connections.get_mut(&client) else {
             return Ok(());
         };
@@ -245,6 +262,9 @@ impl Watches {
 
     /// A good reply to a read or to addWatch: sets its watch.
     pub fn read(&mut self, client: ClientId, op: &Op, reply: &Reply) -> Result<(), Broken> {
+        if !self.sees(client) {
+            return Ok(());
+        }
         let missing = reply.result == Err(ErrorCode::NoNode.code());
         let good = reply.result.is_ok();
         let (kind, path) = match op {
@@ -285,6 +305,9 @@ impl Watches {
 
     /// An event arrives.
     pub fn event(&mut self, client: ClientId, got: &WatchEvent) -> Result<(), Broken> {
+        if !self.sees(client) {
+            return Ok(());
+        }
         let conn = self
             .connections
             .entry(client)
@@ -333,6 +356,10 @@ impl Watches {
         let Op::FindWatch { path, kind, remove } = op else {
             return Ok(());
         };
+        let is_throttled = reply.result == Err(ErrorCode::ThrottledOp.code());
+        if is_throttled || !self.sees(client) {
+            return Ok(());
+        }
         let conn = self
             .connections
             .entry(client)
@@ -382,6 +409,9 @@ impl Watches {
         else {
             return Ok(());
         };
+        if !self.sees(client) {
+            return Ok(());
+        }
         let zxid = reply.zxid;
         let conn = self
             .connections

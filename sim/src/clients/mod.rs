@@ -65,6 +65,8 @@ struct Held {
     id: SessionId,
     password: [u8; 16],
     timeout: Duration,
+    /// Of a server without a quorum: nobody else knows it.
+    read_only: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +105,8 @@ pub struct Client {
     last_sent: SimTime,
     last_heard: SimTime,
     next_act: SimTime,
+    /// Nothing is read before this time.
+    deaf_until: Option<SimTime>,
     /// No pings and no requests: the session is left to expire.
     mute: bool,
     /// Where to go next, when the client chooses by itself.
@@ -135,6 +139,7 @@ impl Client {
             last_sent: start,
             last_heard: start,
             next_act: start,
+            deaf_until: None,
             mute: false,
             target: None,
         }
@@ -200,6 +205,11 @@ impl Client {
         self.last_heard.after(self.timeout() * 3)
     }
 
+    /// Does it take what arrives? If not, that waits.
+    pub fn reads(&self) -> bool {
+        self.deaf_until.is_none()
+    }
+
     /// When `on_wake` is due.
     pub fn deadline(&self) -> Option<SimTime> {
         match self.link {
@@ -211,7 +221,9 @@ impl Client {
             Link::Up { .. } if self.mute => Some(self.end_of_silence()),
             Link::Up { .. } => {
                 let ping = self.last_sent.after(self.timeout() / 3);
+                // Who does not listen notices no silence.
                 let silence = self.last_heard.after(self.timeout() * 2 / 3);
+                let silence = self.deaf_until.unwrap_or(silence);
                 let act = if self.is_quiet(self.next_act) {
                     SimTime::NEVER
                 } else {
@@ -237,7 +249,11 @@ impl Client {
     }
 
     fn wake_up(&mut self, now: SimTime, out: &mut Vec<ClientAction>, checks: &mut Checks) {
-        if now >= self.last_heard.after(self.timeout() * 2 / 3) {
+        if self.deaf_until.is_some_and(|until| now >= until) {
+            self.deaf_until = None;
+            self.last_heard = now;
+        }
+        if self.reads() && now >= self.last_heard.after(self.timeout() * 2 / 3) {
             let pause = Duration::from_micros(self.rng.below(200_000));
             self.hang_up(now.after(pause), out, checks);
             return;
@@ -278,9 +294,15 @@ impl Client {
                 checks.lost(held.id, lost.xid, &lost.op);
             }
         }
+        // A client that has only met servers without a quorum asks the next one for a new session,
+        // and keeps its watches. Now and then one insists.
+        if self.session.as_ref().is_some_and(|held| held.read_only) && self.rng.chance(3, 4) {
+            self.session = None;
+        }
         self.pending.clear();
         self.frames.clear();
         self.mute = false;
+        self.deaf_until = None;
         checks.disconnected(self.id);
         match &mut self.program {
             Program::Mixed(_) => {}
@@ -312,7 +334,13 @@ impl Client {
             Some(held) => (held.id, held.password),
             None => (SessionId::default(), [0; 16]),
         };
-        let frame = ops::connect_frame(self.seen, self.plan.timeout_ms, id, &password);
+        let frame = ops::connect_frame(
+            self.seen,
+            self.plan.timeout_ms,
+            id,
+            &password,
+            self.plan.read_only,
+        );
         out.push(ClientAction::Send(frame));
     }
 
@@ -394,7 +422,15 @@ impl Client {
             id,
             password: welcome.password,
             timeout,
+            read_only: welcome.read_only,
         });
+        if welcome.read_only && !self.plan.read_only {
+            checks.malformed(
+                now,
+                self.id,
+                "a server without a quorum, which it did not ask for",
+            );
+        }
         self.link = Link::Up { server };
         self.last_heard = now;
         self.last_sent = now;
@@ -534,6 +570,11 @@ impl Client {
                 self.hang_up(now, out, checks);
             }
             Move::Mute => self.mute = true,
+            Move::Deaf => {
+                let most = 3 * self.timeout().as_nanos() as u64;
+                let lasts = Duration::from_nanos(self.rng.range(1_000_000, most));
+                self.deaf_until = Some(now.after(lasts));
+            }
             Move::Vanish => {
                 let away = self.timeout() * 2;
                 self.hang_up(now.after(away), out, checks);

@@ -529,14 +529,20 @@ fn finish(mut out: Vec<u8>) -> Bytes {
 }
 
 /// The first frame on a connection.
-pub fn connect_frame(seen: Zxid, timeout_ms: i32, session: SessionId, password: &[u8]) -> Bytes {
+pub fn connect_frame(
+    seen: Zxid,
+    timeout_ms: i32,
+    session: SessionId,
+    password: &[u8],
+    read_only: bool,
+) -> Bytes {
     let mut out = vec![0; 4];
     out.put_i32(0);
     out.put_i64(seen.0);
     out.put_i32(timeout_ms);
     out.put_i64(session.0);
     out.put_buffer(Some(password));
-    out.put_bool(false);
+    out.put_bool(read_only);
     finish(out)
 }
 
@@ -683,7 +689,7 @@ mod tests {
             [0, 0, 0, 14, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 1, b'/', 1]
         );
         assert_eq!(
-            connect_frame(Zxid(0), 1, SessionId(0), &[0; 16]).len(),
+            connect_frame(Zxid(0), 1, SessionId(0), &[0; 16], true).len(),
             4 + 45
         );
     }

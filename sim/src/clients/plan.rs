@@ -22,6 +22,8 @@ pub struct ClientPlan {
     pub quiet_from: SimTime,
     /// Whom it proves to be on each connection.
     pub people: Vec<Person>,
+    /// It can live with a server without a quorum.
+    pub read_only: bool,
     pub errand: Errand,
 }
 
@@ -62,6 +64,8 @@ pub struct Mix {
     /// Of a hundred acknowledged writes, how many send the client to the next of its servers at
     /// once, to look for its write there; it insists on a server that turns it away as too old.
     pub chase_percent: u64,
+    /// Of a million bursts, how many end with a request for much that is not read for a while.
+    pub deaf_ppm: u64,
 }
 
 impl ClientPlan {
@@ -78,12 +82,14 @@ impl ClientPlan {
             start: SimTime(rng.below(500_000_000)),
             quiet_from: SimTime::NEVER,
             people: Vec::new(),
+            read_only: false,
             errand: Errand::Mixed(Mix::draw(setup, rng)),
         };
         if setup.rules.super_digest.is_some() {
             let people = PEOPLE.into_iter().filter(|_| rng.chance(1, 3));
             plan.people = people.collect();
         }
+        plan.read_only = setup.rules.read_only_mode && rng.chance(2, 3);
         plan
     }
 }
@@ -119,11 +125,13 @@ impl Mix {
             watch_percent: *rng.pick(&[0, 20, 50, 90]),
             roots: rng.range(1, 3) as usize,
             chase_percent: *rng.pick(&[0, 0, 0, 10, 60]),
+            deaf_ppm: 0,
         };
         // Later kinds draw last, so that the rest of a client's character stays what it was.
         for _ in Kind::FIRST..Kind::ALL.len() {
             mix.weights.push(*rng.pick(&[0, 0, 2, 4, 8]));
         }
+        mix.deaf_ppm = *rng.pick(&[0, 0, 0, 1_000, 10_000]);
         let mut without = |kind: Kind| mix.weights[kind as usize] = 0;
         if !setup.rules.extended_types {
             without(Kind::Ttl);

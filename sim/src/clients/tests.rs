@@ -50,6 +50,7 @@ impl Stage {
             start: SimTime(5),
             quiet_from: SimTime::NEVER,
             people: Vec::new(),
+            read_only: false,
             errand,
         };
         let client = Client::new(ClientId(1), plan, Streams::new(3));

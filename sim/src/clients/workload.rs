@@ -121,6 +121,8 @@ pub enum Move {
     SameServer,
     /// Say nothing more on this connection.
     Mute,
+    /// Ask for much and read nothing for a while.
+    Deaf,
     /// Drop the connection and come back when the session is dead.
     Vanish,
     Close,
@@ -219,6 +221,7 @@ impl Mixed {
             m.mute_ppm,
             m.vanish_ppm,
             m.close_ppm,
+            m.deaf_ppm,
         ];
         let mut at = rng.below(1_000_000);
         let moves = [
@@ -227,9 +230,13 @@ impl Mixed {
             Move::Mute,
             Move::Vanish,
             Move::Close,
+            Move::Deaf,
         ];
         for (part, then) in parts.into_iter().zip(moves) {
             if at < part {
+                if then == Move::Deaf {
+                    self.flood(rng, asked);
+                }
                 return then;
             }
             at -= part;
@@ -334,6 +341,27 @@ impl Mixed {
             Kind::WriteAndRead => return self.write_and_read(rng, asked),
         };
         asked.push(op);
+    }
+
+    /// Asks for more than a server keeps for anybody.
+    fn flood(&mut self, rng: &mut Stream, asked: &mut Vec<Op>) {
+        let path: Path = format!("{}/big", self.root(rng)).into();
+        self.written += 1;
+        let mut data = format!("{}.{}", self.me, self.written).into_bytes();
+        data.resize(rng.range(20_000, 60_000) as usize, b'.');
+        let data = Some(Bytes::from(data));
+        asked.push(create(path.clone(), None, false, false, false));
+        asked.push(Op::SetData {
+            path: path.clone(),
+            data,
+            version: -1,
+        });
+        let watch = false;
+        let one = || Op::GetData {
+            path: path.clone(),
+            watch,
+        };
+        asked.extend((0..rng.range(20, 100)).map(|_| one()));
     }
 
     fn write_and_read(&mut self, rng: &mut Stream, asked: &mut Vec<Op>) {

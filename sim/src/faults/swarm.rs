@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use vivarium_core::config::Rules;
+use vivarium_core::config::{Rules, Throttle};
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
 
@@ -179,7 +179,7 @@ fn clocks(s: &mut Stream) -> ClockConfig {
 
 /// Which of ZooKeeper's switches for clients are on, from a stream of their own.
 fn rules(s: &mut Stream) -> Rules {
-    Rules {
+    let mut rules = Rules {
         extended_types: s.chance(2, 3),
         container_check_interval: Duration::from_millis(*s.pick(&[50, 200, 1_000])),
         container_max_per_minute: *s.pick(&[600, 10_000]),
@@ -187,7 +187,30 @@ fn rules(s: &mut Stream) -> Rules {
         super_digest: s.chance(1, 2).then(|| CHIEF.digest.to_owned()),
         skip_acl: s.chance(1, 12),
         digest_auth: !s.chance(1, 16),
+        local_sessions: s.chance(1, 4),
+        local_sessions_upgrading: s.chance(1, 2),
+        read_only_mode: s.chance(1, 2),
+        eager_acl_check: s.chance(1, 4),
+        outstanding_max: *s.pick(&[1, 10, 1_000, 1_000]),
         ..Rules::default()
+    };
+    if s.chance(1, 4) {
+        rules.throttle = throttle(s);
+    }
+    rules
+}
+
+/// Little room for requests and handshakes.
+fn throttle(s: &mut Stream) -> Throttle {
+    Throttle {
+        requests_max: *s.pick(&[1, 5, 20]),
+        drop_stale: s.chance(1, 2),
+        stale_latency: s.chance(1, 2),
+        wait_max: Duration::from_millis(*s.pick(&[0, 1, 10, 100])),
+        tokens: *s.pick(&[0, 0, 2, 5]),
+        fill_time: Duration::from_millis(*s.pick(&[1, 50, 200])),
+        fill_count: 1,
+        ..Throttle::default()
     }
 }
 

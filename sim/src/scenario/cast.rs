@@ -45,6 +45,7 @@ pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
         start: SimTime::ZERO,
         quiet_from: SimTime::NEVER,
         people: Vec::new(),
+        read_only: false,
         errand,
     })
 }
@@ -77,6 +78,7 @@ fn everything() -> Mix {
         watch_percent: 30,
         roots: 3,
         chase_percent: 0,
+        deaf_ppm: 0,
     };
     // What came later is for drawn runs.
     mix.weights.resize(Kind::ALL.len(), 0);

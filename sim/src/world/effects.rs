@@ -55,11 +55,18 @@ impl World {
             Action::Send {
                 link: LinkId(id),
                 bytes,
-            } => self.send_span(h, *id, out, *bytes),
+            } => {
+                let bytes = self.lay_out(*id, out, *bytes);
+                self.send(h, pipe_of(*id), bytes);
+            }
             Action::Reply {
                 conn: ConnId(id),
                 bytes,
-            } => self.send_span(h, *id, out, *bytes),
+            } => {
+                let bytes = self.lay_out(*id, out, *bytes);
+                self.note_sent(h, pipe_of(*id), &bytes);
+                self.send(h, pipe_of(*id), bytes);
+            }
             Action::SendShared { link, body } => {
                 self.hash.bytes(body);
                 self.send(h, pipe_of(link.0), body.clone());
@@ -93,7 +100,7 @@ impl World {
         }
     }
 
-    fn send_span(&mut self, h: usize, id: u64, out: &Outbox, span: Span) {
+    fn lay_out(&mut self, id: u64, out: &Outbox, span: Span) -> Bytes {
         let bytes = out.bytes(span);
         self.hash.word(id);
         self.hash.bytes(bytes);
@@ -102,8 +109,7 @@ impl World {
             self.arena.reserve(bytes.len().max(super::ARENA_BYTES));
         }
         self.arena.extend_from_slice(bytes);
-        let bytes = self.arena.split().freeze();
-        self.send(h, pipe_of(id), bytes);
+        self.arena.split().freeze()
     }
 
     fn send(&mut self, h: usize, pipe: PipeId, bytes: Bytes) {

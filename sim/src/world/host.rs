@@ -9,6 +9,7 @@ use vivarium_core::ids::{Epoch, ServerId, WriteSeq};
 use vivarium_core::node::{Node, RoleName};
 use vivarium_core::recovery::Recovered;
 
+use super::unread::Unread;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::net::{Machine, PipeId, Side};
@@ -106,6 +107,8 @@ pub(super) struct Host {
     pub(super) open: BTreeMap<PipeId, Side>,
     /// What the far sides took since the last turn, by connection.
     pub(super) drained: Vec<(PipeId, usize)>,
+    /// What clients have not read, by connection.
+    pub(super) unread: BTreeMap<PipeId, Unread>,
     pub(super) turn_at: Option<SimTime>,
     pub(super) wake_at: Option<SimTime>,
     pub(super) turns: u64,
@@ -144,6 +147,7 @@ impl Host {
         self.clients.clear();
         self.open.clear();
         self.drained.clear();
+        self.unread.clear();
         self.turn_at = None;
         self.wake_at = None;
         self.strike = None;

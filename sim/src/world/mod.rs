@@ -9,6 +9,7 @@ mod lives;
 mod seats;
 mod strike;
 mod turn;
+mod unread;
 mod views;
 
 use std::fmt;
@@ -324,6 +325,7 @@ fn new_host(h: u16, config: &RunConfig, streams: &Streams) -> Host {
         clients: Default::default(),
         open: Default::default(),
         drained: Vec::new(),
+        unread: Default::default(),
         turn_at: None,
         wake_at: None,
         turns: 0,

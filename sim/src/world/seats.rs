@@ -1,5 +1,6 @@
 //! The clients' places in the world: their connection, their timers, what they ask for.
 
+use bytes::Bytes;
 use vivarium_core::ids::ServerId;
 
 use super::{Event, World};
@@ -13,7 +14,11 @@ use crate::rng::Streams;
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) client: Client,
-    pipe: Option<PipeId>,
+    pub(super) pipe: Option<PipeId>,
+    /// The server that it is connected to, or was last.
+    pub(super) home: usize,
+    /// What has arrived and was not read.
+    pub(super) shelf: Vec<Bytes>,
     wake_at: Option<SimTime>,
     /// Wakes at this one moment; a client that never comes to rest would stop time.
     restless: (SimTime, u32),
@@ -26,6 +31,8 @@ pub(super) fn seats(config: &RunConfig, streams: &Streams) -> Vec<Seat> {
     let seat = |(n, plan): (usize, &crate::clients::ClientPlan)| Seat {
         client: Client::new(ClientId(n as u32 + 1), plan.clone(), streams.clone()),
         pipe: None,
+        home: 0,
+        shelf: Vec::new(),
         wake_at: None,
         restless: (SimTime::ZERO, 0),
     };
@@ -107,6 +114,7 @@ impl World {
         if seat.client.deadline().is_some_and(|at| at <= now) {
             self.hash.word(21 << 32 | c as u64);
             self.with_client(c, |client, checks, out| client.on_wake(now, out, checks));
+            self.read_on(c);
         }
         self.plan_client(c);
     }
@@ -126,19 +134,24 @@ impl World {
             }
             What::Bytes(bytes) => {
                 self.hash.bytes(&bytes);
+                if !self.seats[c].client.reads() {
+                    self.seats[c].shelf.push(bytes);
+                    return;
+                }
                 self.with_client(c, |client, checks, out| {
                     client.on_bytes(now, &bytes, out, checks);
                 });
             }
             What::Closed | What::DialFailed => {
                 self.seats[c].pipe = None;
+                self.seats[c].shelf.clear();
                 self.with_client(c, |client, checks, out| client.on_closed(now, out, checks));
             }
         }
         self.plan_client(c);
     }
 
-    fn with_client(
+    pub(super) fn with_client(
         &mut self,
         c: usize,
         call: impl FnOnce(&mut Client, &mut crate::check::Checks, &mut Vec<ClientAction>),
@@ -156,6 +169,7 @@ impl World {
         match action {
             ClientAction::Connect { server } => {
                 self.hang_up(c);
+                self.seats[c].home = self.index(server);
                 let to = Machine(self.index(server) as u16);
                 self.seats[c].pipe = Some(self.net.dial(&mut self.time, me, to, Port::Client));
             }
@@ -170,6 +184,7 @@ impl World {
     }
 
     fn hang_up(&mut self, c: usize) {
+        self.seats[c].shelf.clear();
         if let Some(pipe) = self.seats[c].pipe.take() {
             self.net.close(&mut self.time, pipe, Side::Dialer);
         }

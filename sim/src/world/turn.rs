@@ -140,6 +140,8 @@ impl World {
     /// One turn.
     pub(super) fn turn(&mut self, h: usize) {
         self.hash.word(h as u64);
+        // First, so that who does not read is not answered once more.
+        let told = self.hand_in_unread(h);
         let inputs_max = self.config.turn.inputs_max as u64;
         let spurious = self.config.turn.spurious_wake_per_mille;
         let host = &mut self.hosts[h];
@@ -160,7 +162,7 @@ impl World {
                 .handle(now, Input::Wake);
         }
         let clients = host.node.as_ref().expect("it runs").appetite().clients;
-        let mut fed = self.hand_in_drained(h) || spurious;
+        let mut fed = self.hand_in_drained(h) || told || spurious;
         for _ in 0..most {
             let host = &mut self.hosts[h];
             let first = clients && !host.clients.is_empty() && host.turn_stream.chance(1, 2);
@@ -202,6 +204,7 @@ impl World {
         let applied = if fed { node.applied_this_turn() } else { &[] };
         self.checks.after_turn(t, host.id, node, applied, &out);
         self.perform(h, &out);
+        self.check_unread(h);
         out.clear();
         self.out = out;
     }
