@@ -394,7 +394,7 @@ impl Desk {
         if !matches!(header.op, op::AUTH | op::SASL) {
             self.touch(c, ctx.now.mono);
         }
-if self.service.refuses(header.op, self.takes_writes) {
+        if self.service.refuses(header.op, self.takes_writes) {
             let accepts = header.op == op::DELETE && self.mutants.has(Mutant::ReadOnlyAccepts);
             let error = if accepts {
                 ErrorCode::Ok
