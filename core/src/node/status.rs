@@ -54,8 +54,6 @@ pub struct Status {
     pub connections_rejected: u64,
     pub throttled: Throttled,
     pub outstanding: usize,
-    /// Bytes that clients have not read, by the driver's word.
-    pub unread_bytes: usize,
     /// Leader: learners connected, followers in sync, observers in sync, syncs waiting.
     pub learners: usize,
     pub synced_followers: usize,
@@ -117,7 +115,6 @@ impl Node {
             connections_rejected: sh.clients.connections_rejected(),
             throttled: sh.clients.throttled(),
             outstanding: sh.clients.outstanding(),
-            unread_bytes: sh.clients.unread_bytes(),
             learners: match &self.role {
                 Role::Leading(leading) => leading.learners(),
                 _ => 0,
@@ -134,6 +131,11 @@ impl Node {
             writes_refused: sh.clients.is_serving() && !sh.clients.takes_writes(),
             snapshot_errors: sh.snapshots.failures,
         }
+    }
+
+    /// Bytes that clients have not read, by the driver's word.
+    pub fn unread_bytes(&self) -> usize {
+        self.sh.clients.unread_bytes()
     }
 
     /// Who watches what, for listings that name both.

@@ -61,7 +61,7 @@ impl World {
             .iter()
             .filter(|(p, _)| host.open.contains_key(p));
         let told: Vec<(u32, usize)> = open.map(|(pipe, unread)| (pipe.0, unread.told)).collect();
-        let own = node.status().unread_bytes;
+        let own = node.unread_bytes();
         self.checks.after_turn_unread(t, host.id, own, &told);
     }
 
