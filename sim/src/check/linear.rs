@@ -501,6 +501,11 @@ fn refusal(txn: &Txn<'_>) -> Option<(Outcome, bool)> {
     }
 }
 
+/// A leader that does not know a local session says that it has expired.
+fn is_said_by(code: i32, logged: i32) -> bool {
+    code == logged || (code, logged) == (ON_LOCAL, EXPIRED)
+}
+
 fn mode_of(flags: Flags) -> CreateMode {
     match flags.ttl {
         _ if flags.container => CreateMode::Container,
@@ -525,9 +530,7 @@ fn says(
             .is_ok_and(|list| *list == *stored)
     };
     match (asked, outcome, txn) {
-        (_, Outcome::Error(code), Txn::Error { code: logged }) => {
-            code == logged || (*code, *logged) == (ON_LOCAL, EXPIRED)
-        }
+        (_, Outcome::Error(code), Txn::Error { code: logged }) => is_said_by(*code, *logged),
         // Before the failure of a multi: prepared, then undone.
         (_, Outcome::Error(0), _) => kind == asked.number(),
         (
