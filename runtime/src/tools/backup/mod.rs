@@ -243,6 +243,21 @@ pub(super) fn capture(files: &ReadOnlyFiles) -> Result<FileSet, ToolError> {
     )))
 }
 
+/// Tells who reads a directory without logs that they may lie elsewhere. It may also be one that
+/// was just restored.
+pub(super) fn note_without_logs(set: &FileSet, dir: &Path, option: &str) {
+    if set.entries().iter().any(|entry| entry.dir == Dir::Logs) {
+        return;
+    }
+    // Nothing is lost with it: a closed stderr wants no notes.
+    let _ = writeln!(
+        std::io::stderr(),
+        "vivarium: note: there are no logs in {}; if the server has a dataLogDir, name it with \
+         {option}, or what it wrote last is missing here",
+        dir.display()
+    );
+}
+
 struct Archive<'a> {
     dir: &'a Path,
     manifest: Manifest,

@@ -90,13 +90,11 @@ impl Source {
     }
 
     /// A history without a log is possible, but far rarer than a `dataLogDir` that was forgotten,
-    /// and then the backup would lack what was written last.
+    /// and then the backup would lack what was written last, or all where there is only the first,
+    /// empty snapshot.
     fn refuse_without_logs(&self) -> Result<(), ToolError> {
         let files = self.files();
-        let has_history = snapshot_names(&files)?
-            .iter()
-            .any(|(zxid, _)| *zxid > Zxid::ZERO);
-        if has_history && log_names(&files)?.is_empty() {
+        if !snapshot_names(&files)?.is_empty() && log_names(&files)?.is_empty() {
             return failed(format!(
                 "there are snapshots in {dir}, but no logs: if the server has a dataLogDir, name \
                  it with --log-dir; if not, name {dir} there",

@@ -148,7 +148,11 @@ impl Restore {
         }
         let files = server_files(from, self.from_log_dir.as_deref().unwrap_or(from));
         let [accepted, _] = read_epochs(&files)?;
-        let history = History::open(capture(&files)?, Vec::new(), self.at)?;
+        let set = capture(&files)?;
+        if self.from_log_dir.is_none() {
+            backup::note_without_logs(&set, from, "--from-log-dir");
+        }
+        let history = History::open(set, Vec::new(), self.at)?;
         Ok((vec![history], accepted.unwrap_or(Epoch(0))))
     }
 

@@ -12,7 +12,9 @@ use vivarium_core::wire::records::Acl;
 use vivarium_storage::inspect::{check_up, read_snapshot};
 
 use super::super::ToolError;
-use super::super::backup::{Manifest, about, capture, read_bytes, single, sync_dir};
+use super::super::backup::{
+    Manifest, about, capture, note_without_logs, read_bytes, single, sync_dir,
+};
 use super::super::client::{Auth, parse_auth};
 use super::super::directory::at;
 use super::super::records::{Fields, line, object};
@@ -170,7 +172,13 @@ impl Export {
         }
         let set = match Manifest::read(path)? {
             Some(manifest) => manifest.lines.last().map(|line| line.set(path)),
-            None => Some(capture(&at(path, self.log_dir.as_deref().unwrap_or(path)))?),
+            None => {
+                let set = capture(&at(path, self.log_dir.as_deref().unwrap_or(path)))?;
+                if self.log_dir.is_none() {
+                    note_without_logs(&set, path, "--log-dir");
+                }
+                Some(set)
+            }
         };
         let set = set.filter(|set| !set.entries().is_empty()).ok_or_else(|| {
             ToolError::Failed(format!(
