@@ -186,7 +186,8 @@ impl fmt::Display for RunConfig {
             f,
             "rules     extendedTypesEnabled {}, checkIntervalMs {}, maxPerMinute {}, \
              enforceQuota {}, skipACL {}, digest {}, superDigest {}, localSessions {}, \
-             upgrading {}, readonlymode {}, eager {}, outstanding {}, throttle {:?}",
+             upgrading {}, readonlymode {}, eager {}, outstanding {}, \
+             neverUsed {:?}, memory {}, maxClientCnxns {}, maxCnxns {}, counter {}, throttle {:?}",
             self.rules.extended_types,
             self.rules.container_check_interval.as_millis(),
             self.rules.container_max_per_minute,
@@ -199,6 +200,11 @@ impl fmt::Display for RunConfig {
             self.rules.read_only_mode,
             self.rules.eager_acl_check,
             self.rules.outstanding_max,
+            self.rules.container_never_used,
+            self.rules.memory_max,
+            self.rules.address_connections_max,
+            self.rules.connections_max,
+            self.rules.epoch_counter_max,
             self.rules.throttle
         )?;
         writeln!(f, "network   {:?}", self.net)?;

@@ -39,7 +39,7 @@ use vivarium_core::log::LogEntry;
 use vivarium_core::node::Node;
 use vivarium_core::wire::txn::{Txn, TxnRecord};
 
-use self::access::{Access, Who};
+use self::access::Who;
 use self::connections::{Connections, Welcomed};
 use self::model::Model;
 use self::view::{LogMove, View};
@@ -96,10 +96,7 @@ pub struct Checks {
 
 impl Checks {
     pub fn new(setup: &Setup) -> Self {
-        let mut model = Model::new();
-        model.quotas.enforced = setup.rules.enforce_quota;
-        model.access = Access::new(&setup.rules);
-        model.throttles = !setup.rules.throttle.wait_max.is_zero();
+        let model = Model::under(&setup.rules);
         let watches = watches::Watches::new(&model.access);
         Self {
             setup: setup.clone(),
@@ -505,6 +502,8 @@ impl Checks {
                 self.noted(judged);
                 let judged = quota::judge_server(id, &self.model, view.applied, node.database());
                 self.note(quota::RULE, judged);
+                let judged = quota::judge_memory(id, &self.setup.rules, node.database());
+                self.note(quota::RULE_MEMORY, judged);
                 if view.applied == self.model.last() {
                     let judged = locals::judge_table(id, &self.model, node.database());
                     self.note(locals::RULE_TABLE, judged);

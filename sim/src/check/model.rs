@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use vivarium_core::config::Rules;
 use vivarium_core::ids::{SessionId, Zxid};
 use vivarium_core::wire::records::{Acl, ErrorCode, Stat, perms};
 
@@ -110,6 +111,10 @@ pub struct Model {
     pub locals: BTreeSet<SessionId>,
     /// Servers may say that they have no time.
     pub throttles: bool,
+    /// Servers may refuse what makes the tree larger.
+    pub is_memory_limited: bool,
+    /// A container that never had a child goes after so many milliseconds, if it goes.
+    pub never_used_ms: Option<i64>,
 }
 
 impl Znode {
@@ -494,6 +499,8 @@ impl Model {
             access: Access::default(),
             locals: BTreeSet::new(),
             throttles: false,
+            is_memory_limited: false,
+            never_used_ms: None,
         };
         for (path, node) in reserved {
             model.digest = model.digest.wrapping_add(node.digest(path));
@@ -503,6 +510,18 @@ impl Model {
                 slot.children.insert(name_of(path).into());
             }
         }
+        model
+    }
+
+    /// The same under these rules.
+    pub fn under(rules: &Rules) -> Self {
+        let never_used = rules.container_never_used;
+        let mut model = Self::new();
+        model.quotas.enforced = rules.enforce_quota;
+        model.access = Access::new(rules);
+        model.throttles = !rules.throttle.wait_max.is_zero();
+        model.is_memory_limited = rules.memory_max > 0;
+        model.never_used_ms = (!never_used.is_zero()).then_some(never_used.as_millis() as i64);
         model
     }
 

@@ -1,6 +1,7 @@
 //! Rule `quota`: what a marked subtree holds is what its `zookeeper_stats` and the server's own
 //! counters say, always. With enforcement no write goes beyond a hard limit, and none is refused
-//! that would not (ZooKeeper: `checkQuota`).
+//! that would not (ZooKeeper: `checkQuota`). Rule `memory-limit`: no tree takes more memory than a
+//! server may have for it.
 //!
 //! A leader judges a write by the tree that it has applied, not by the tree to come: what is in
 //! flight when a limit is set or reached goes through. Sound: that tree is not older than what was
@@ -9,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use vivarium_core::config::Rules;
 use vivarium_core::database::Database;
 use vivarium_core::ids::{ServerId, Zxid};
 use vivarium_core::tree::Tree;
@@ -21,6 +23,7 @@ use super::multi;
 use crate::clients::ops::{Op, Path};
 
 pub const RULE: &str = "quota";
+pub const RULE_MEMORY: &str = "memory-limit";
 
 const TREE: &str = "/zookeeper/quota";
 const LIMITS: &str = "/zookeeper_limits";
@@ -210,13 +213,33 @@ pub fn refusal(
             .moments(floor, zxid)
             .any(|z| quotas.refuses(demand, z))
     });
-    Some(if quotas.enforced && got_there && forbidden {
+    // Nobody but the leader knows how much memory is taken; what takes no more is never refused.
+    let grows = |(_, more): &Demand| more.count > 0 || more.bytes > 0;
+    let is_full = model.is_memory_limited
+        && !matches!(last, Some(Outcome::Error(_)))
+        && draft.demands.last().is_some_and(grows);
+    Some(if quotas.enforced && got_there && forbidden || is_full {
         Ok(outcome)
     } else {
         Err(format!(
             "{zxid}: no quota forbids {op:?} since {floor}; it must lead to {otherwise:?}"
         ))
     })
+}
+
+/// What one multi of a simulated client adds at most: its operations are held against the limit
+/// one by one.
+const MULTI_BYTES: u64 = 40_000;
+
+/// A tree never becomes much larger than the rules allow.
+pub fn judge_memory(id: ServerId, rules: &Rules, database: &Database) -> Result<(), String> {
+    let (used, most) = (database.tree().memory_bytes(), rules.memory_max);
+    if most == 0 || used <= most + MULTI_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "the tree of server {id} takes {used} bytes; {most} are allowed"
+    ))
 }
 
 /// What a subtree of a server's tree holds, counted znode by znode.

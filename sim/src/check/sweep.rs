@@ -1,4 +1,5 @@
-//! Rule `swept-early`: a container goes only when it has had children and has none, a TTL node only
+//! Rule `swept-early`: a container goes only when it has had children and has none, or, where the
+//! rules say so, when it never had any and was not changed for long enough; a TTL node only
 //! when it has no child and was not changed for its whole TTL, by the wall clock of the leader that
 //! proposes it; nothing else is ever swept (ZooKeeper: `ContainerManager`). Rule `swept-late`: what
 //! is due goes in the end.
@@ -25,20 +26,22 @@ pub fn path<'a>(header: &TxnHeader, txn: &'a Txn<'_>) -> Option<&'a str> {
 }
 
 /// May a leader whose wall clock shows `wall_ms` sweep it?
-fn is_due(node: &Znode, wall_ms: i64) -> bool {
+fn is_due(model: &Model, node: &Znode, wall_ms: i64) -> bool {
     if node.num_children > 0 {
         return false;
     }
+    let age_ms = wall_ms - node.mtime;
     match node.ttl() {
-        Some(ttl) => wall_ms - node.mtime > ttl,
-        None => node.is_container() && node.cversion > 0,
+        Some(ttl) => age_ms > ttl,
+        None if node.cversion > 0 => node.is_container(),
+        None => node.is_container() && model.never_used_ms.is_some_and(|most| age_ms > most),
     }
 }
 
 pub fn judge(model: &Model, path: &str, zxid: Zxid, wall_ms: i64) -> Result<(), String> {
     match model.now(path) {
         None => Err(format!("{zxid} sweeps {path}, which does not exist")),
-        Some(node) if is_due(node, wall_ms) => Ok(()),
+        Some(node) if is_due(model, node, wall_ms) => Ok(()),
         Some(node) => Err(format!(
             "{zxid} sweeps {path} when the leader's clock shows {wall_ms}; it is {node:?}"
         )),
@@ -48,9 +51,14 @@ pub fn judge(model: &Model, path: &str, zxid: Zxid, wall_ms: i64) -> Result<(), 
 /// A znode that is due although the leader's wall clock has shown its time for `patience_ms`.
 pub fn overdue(model: &Model, wall_ms: i64, patience_ms: i64) -> Option<(&str, &Znode)> {
     let all = model.below("/", model.last());
-    let mut due = all.filter(|(_, node)| match node.ttl() {
-        Some(_) => is_due(node, wall_ms - patience_ms),
-        None => is_due(node, wall_ms),
+    let mut due = all.filter(|(_, node)| {
+        let by_age = node.ttl().is_some() || node.cversion == 0;
+        let wall_ms = if by_age {
+            wall_ms - patience_ms
+        } else {
+            wall_ms
+        };
+        is_due(model, node, wall_ms)
     });
     due.next()
 }
@@ -122,6 +130,16 @@ mod tests {
         });
         assert!(w.judge("/k", 1_000));
         assert_eq!(overdue(&w.model, 1_000, 500).unwrap().0, "/k");
+    }
+
+    #[test]
+    fn a_container_that_nobody_used_goes_where_that_is_asked_for() {
+        let mut w = World::new();
+        w.model.never_used_ms = Some(500);
+        assert!(!w.judge("/k", 1_500) && w.judge("/k", 1_501));
+        assert!(overdue(&w.model, 1_700, 300).is_none_or(|(path, _)| path != "/k"));
+        w.run(&create_op("/k/a", false, false));
+        assert!(!w.judge("/k", 9_000));
     }
 
     #[test]

@@ -197,6 +197,13 @@ fn rules(s: &mut Stream) -> Rules {
     if s.chance(1, 4) {
         rules.throttle = throttle(s);
     }
+    rules.container_never_used = Duration::from_millis(*s.pick(&[0, 0, 300, 2_000]));
+    rules.memory_max = *s.pick(&[0, 0, 0, 0, 0, 0, 20_000, 100_000]);
+    rules.address_connections_max = *s.pick(&[60, 60, 1]);
+    rules.connections_max = *s.pick(&[0, 0, 0, 3]);
+    if s.chance(1, 12) {
+        rules.epoch_counter_max = s.range(50, 500) as u32;
+    }
     rules
 }
 
@@ -210,6 +217,8 @@ fn throttle(s: &mut Stream) -> Throttle {
         tokens: *s.pick(&[0, 0, 2, 5]),
         fill_time: Duration::from_millis(*s.pick(&[1, 50, 200])),
         fill_count: 1,
+        large_request: *s.pick(&[0, 10_000]),
+        large_bytes_max: 30_000,
         ..Throttle::default()
     }
 }

@@ -60,7 +60,9 @@ impl World {
     /// Does some client write, now and later? Recipes only write when they can take a step.
     pub fn has_writers(&self) -> bool {
         let writes = |plan: &ClientPlan| matches!(plan.errand, Errand::Mixed(_));
-        self.begun && !self.quiet && self.config.clients.iter().any(writes)
+        // A tree that is full takes no more, rightly.
+        let may_write = self.config.rules.memory_max == 0;
+        may_write && self.begun && !self.quiet && self.config.clients.iter().any(writes)
     }
 
     /// A client's program dies without a word. `n` counts from 1.
