@@ -63,6 +63,12 @@ pub enum Mutant {
     ReadOnlyAccepts,
     /// A client that does not read is answered all the same.
     UnreadAnswered,
+    /// A sync that failed is tried again, and its success believed.
+    SyncRetried,
+    /// The rename that gives an epoch file its name is not synced.
+    RenameNotSynced,
+    /// A write that the full disk cut off counts as whole.
+    PartialWriteCounted,
 }
 
 impl Mutant {
@@ -96,6 +102,9 @@ impl Mutant {
         Self::LocalSessionLeaks,
         Self::ReadOnlyAccepts,
         Self::UnreadAnswered,
+        Self::SyncRetried,
+        Self::RenameNotSynced,
+        Self::PartialWriteCounted,
     ];
 }
 

@@ -24,6 +24,8 @@ pub struct DiskConfig {
     pub hiccup: u64,
     /// Most writes that share a sync.
     pub group_max: usize,
+    /// What reaches the platter at once.
+    pub sector_bytes: u64,
 }
 
 /// How a server's process is scheduled; times in nanoseconds.
@@ -95,6 +97,7 @@ impl DiskConfig {
             hiccup_per_mille: 0,
             hiccup: 0,
             group_max: 1_000,
+            sector_bytes: 512,
         }
     }
 }

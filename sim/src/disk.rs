@@ -1,19 +1,25 @@
-//! One server's disk: the real storage code over files that forget what was not synced, and that
-//! may die between any two file operations.
+//! One server's disk: the real storage code over files that forget what was not synced, that may
+//! die between any two file operations, and that fail or lie.
+//!
+//! It keeps account of what it has reported as stable. What comes back after a crash is at least
+//! that and at most what was ever written, or a fault must explain it: an error that was reported,
+//! or damage (see `FaultyFiles`). Damage shows when the directory is opened. Where the storage code
+//! sees it, the server does not start; where no check of the format can, it is the caller who says
+//! whether the ensemble has to stand it.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
-use std::rc::Rc;
 
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::ids::{WriteSeq, Zxid};
 use vivarium_core::mutants::Mutants;
 use vivarium_core::recovery::Recovered;
+use vivarium_storage::crashes::Extent;
+use vivarium_storage::faulty::FaultyFiles;
 use vivarium_storage::mem::{Choice, MemFiles};
-use vivarium_storage::{Dir, Files, Options, Performed, StorageError, Store};
+use vivarium_storage::{Options, Performed, StorageError, Store};
 
 use crate::config::DiskConfig;
+use crate::crash_points::Recording;
 use crate::rng::Stream;
 
 /// No operation of a slow disk takes longer: one that does is stalled, which is a fault of its own
@@ -21,87 +27,16 @@ use crate::rng::Stream;
 const OPERATION_MAX_NS: u64 = 2_000_000_000;
 
 /// Small, so that runs see many log files.
-const PREALLOC_BYTES: u64 = 16 << 10;
+pub const PREALLOC_BYTES: u64 = 16 << 10;
 
-/// Files that outlive the process that uses them, with a fuse that blows after a number of
-/// operations: from then on nothing changes any more.
-#[derive(Clone, Debug, Default)]
-pub struct Platter {
-    inner: Rc<RefCell<Fused>>,
-}
-
-#[derive(Debug, Default)]
-struct Fused {
-    files: MemFiles,
-    /// Changes that still go through.
-    fuse: Option<u64>,
-}
-
-impl Platter {
-    fn change(&self, f: impl FnOnce(&mut MemFiles) -> io::Result<()>) -> io::Result<()> {
-        let mut fused = self.inner.borrow_mut();
-        match &mut fused.fuse {
-            Some(0) => return Err(io::Error::other("the power is gone")),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        f(&mut fused.files)
-    }
-
-    fn set_fuse(&self, fuse: Option<u64>) {
-        self.inner.borrow_mut().fuse = fuse;
-    }
-
-    /// Power is lost: of what was not synced only a drawn part survives.
-    fn lose_power(&self, s: &mut Stream) {
-        // The larger the answer, the more survives; sometimes nothing or everything does.
-        let mood = s.below(4);
-        let mut pick = |choice: Choice<'_>, n: u64| match (choice, mood) {
-            (Choice::Garbage(..) | Choice::Manner(..), _) => s.below(n),
-            (_, 0) => 0,
-            (_, 1) => n - 1,
-            _ => s.below(n),
-        };
-        self.inner.borrow_mut().files.crash(&mut pick);
-    }
-}
-
-impl Files for Platter {
-    fn list(&self, dir: Dir) -> io::Result<Vec<String>> {
-        self.inner.borrow().files.list(dir)
-    }
-
-    fn len(&self, dir: Dir, name: &str) -> io::Result<u64> {
-        self.inner.borrow().files.len(dir, name)
-    }
-
-    fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.inner.borrow().files.read_at(dir, name, offset, buf)
-    }
-
-    fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.change(|files| files.write_at(dir, name, offset, bytes))
-    }
-
-    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()> {
-        self.change(|files| files.set_len(dir, name, len))
-    }
-
-    fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {
-        self.change(|files| files.sync(dir, name))
-    }
-
-    fn sync_dir(&mut self, dir: Dir) -> io::Result<()> {
-        self.change(|files| files.sync_dir(dir))
-    }
-
-    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> io::Result<()> {
-        self.change(|files| files.rename(dir, from, to))
-    }
-
-    fn remove(&mut self, dir: Dir, name: &str) -> io::Result<()> {
-        self.change(|files| files.remove(dir, name))
-    }
+/// How a start ended.
+#[derive(Debug)]
+pub enum Opened {
+    /// `forgot`: something that had been reported as stable is gone.
+    Ready { found: Box<Recovered>, forgot: bool },
+    /// The server does not start. If `lost`, the directory is to be filled anew from the others;
+    /// otherwise it may do another time.
+    Refused { why: StorageError, lost: bool },
 }
 
 /// What became stable, for the checkers.
@@ -130,45 +65,112 @@ pub enum Finished {
 /// A server's disk.
 #[derive(Debug)]
 pub struct Disk {
-    platter: Platter,
+    files: FaultyFiles,
     /// Open while the process runs.
-    store: Option<Store<Platter>>,
+    store: Option<Store<FaultyFiles>>,
     queue: VecDeque<(WriteSeq, WriteOp)>,
     /// Writes at the head of the queue that share the sync under way.
     group: usize,
     /// The last write that is stable.
     stable: WriteSeq,
     snapshot: VecDeque<SnapshotStep>,
+    /// Reported as stable; and the most that was ever written.
+    told: Extent,
+    given: Extent,
+    /// The process was told that its disk failed.
+    failed: bool,
+    /// The storage code was given an error.
+    struck: bool,
+    /// The power has failed since the last start.
+    dark: bool,
+    recording: Option<Recording>,
+    sector_bytes: u64,
     /// Syncs take this many times as long.
     pub slow: u64,
     /// Nothing ends.
     pub stalled: bool,
     /// A group has ended but the disk is stalled.
     pub held: bool,
-    /// The next sync fails.
-    pub fail_next: bool,
     stream: Stream,
 }
 
 impl Disk {
-    pub fn new(stream: Stream) -> Self {
+    /// An empty disk that writes so many bytes at once.
+    pub fn new(stream: Stream, sector_bytes: u64) -> Self {
         Self {
-            platter: Platter::default(),
+            files: FaultyFiles::new(MemFiles::with_sectors(sector_bytes)),
             store: None,
             queue: VecDeque::new(),
             group: 0,
             stable: WriteSeq(0),
             snapshot: VecDeque::new(),
+            told: Extent::default(),
+            given: Extent::default(),
+            failed: false,
+            struck: false,
+            dark: false,
+            recording: None,
+            sector_bytes,
             slow: 1,
             stalled: false,
             held: false,
-            fail_next: false,
             stream,
         }
     }
 
-    /// Opens the directory as a starting process does.
-    pub fn open(&mut self, seed: u64, mutants: Mutants) -> Result<Recovered, StorageError> {
+    /// Writes down from now on what happens to the files. No process runs yet.
+    pub fn record(&mut self) {
+        assert!(self.store.is_none(), "a recording begins with a start");
+        self.recording = Some(Recording::new(&self.files));
+    }
+
+    /// What was written down, if anything was.
+    pub fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
+    }
+
+    /// Adds to the recording, if there is one.
+    fn note(&mut self, add: impl FnOnce(&mut Recording)) {
+        if let Some(recording) = &mut self.recording {
+            add(recording);
+            recording.note(&self.files, self.told, self.given);
+        }
+    }
+
+    /// The files and their faults.
+    pub fn files(&self) -> &FaultyFiles {
+        &self.files
+    }
+
+    /// What it has reported as stable.
+    pub fn told(&self) -> Extent {
+        self.told
+    }
+
+    /// The process was told that its disk failed, and has to end.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Another, empty disk takes its place.
+    pub fn replace(&mut self) {
+        assert!(self.recording.is_none(), "a recorded disk is a healthy one");
+        self.files
+            .replace(MemFiles::with_sectors(self.sector_bytes));
+        (self.told, self.given) = (Extent::default(), Extent::default());
+    }
+
+    /// Opens the directory as a starting process does. Where damage can not be seen and would take
+    /// what had been reported as stable, `may_forget` decides whether it did happen.
+    ///
+    /// # Errors
+    /// What no fault explains.
+    pub fn open(
+        &mut self,
+        seed: u64,
+        mutants: Mutants,
+        may_forget: bool,
+    ) -> Result<Opened, String> {
         assert!(
             self.store.is_none(),
             "one process at a time uses a data directory"
@@ -179,15 +181,89 @@ impl Disk {
             mutants,
             ..Options::default()
         };
-        let (store, found) = Store::open(self.platter.clone(), options)?;
-        self.store = Some(store);
         self.stable = WriteSeq(0);
-        Ok(found)
+        (self.failed, self.struck) = (false, false);
+        if let Some(recording) = &mut self.recording {
+            recording.begin(&self.files, self.told, self.given);
+        }
+        let trial = if self.files.is_suspect() {
+            self.files.fork()
+        } else {
+            self.files.clone()
+        };
+        let opened = Store::open(trial.clone(), options);
+        let failed = trial.take_errors() > 0;
+        let (lost, damaged) = (self.files.is_damaged(), trial.is_damaged());
+        let (store, found) = match opened {
+            Err(why) if failed || damaged => {
+                return Ok(self.refused(trial, why, lost, failed));
+            }
+            Err(why) => return Err(format!("can not read what it wrote: {why}")),
+            Ok(opened) => opened,
+        };
+        let now = Extent::of(&found);
+        let kept = self.told.is_within(&now) && now.is_within(&self.given);
+        if damaged && !kept && !(may_forget && now.is_within(&self.given)) {
+            self.files.undo_damage();
+            self.files.disarm();
+            return self.open(seed, mutants, false);
+        }
+        if !damaged && !kept {
+            let (told, given) = (self.told, self.given);
+            return Err(format!(
+                "reported {told:?} as stable, was given {given:?} and comes back with {now:?}"
+            ));
+        }
+        // Behind a page cache that has survived it does not show yet.
+        let latent = lost && kept && !self.dark;
+        if !latent {
+            trial.keep_damage();
+        }
+        self.files = trial;
+        self.dark = false;
+        self.store = Some(store);
+        self.told = now;
+        let (zxid, digest) = (now.applied, found.database.digest());
+        self.note(|recording| recording.knows(zxid, digest));
+        Ok(Opened::Ready {
+            found: Box::new(found),
+            forgot: !kept,
+        })
     }
 
+    /// The storage code has seen the damage, or an error.
+    fn refused(
+        &mut self,
+        trial: FaultyFiles,
+        why: StorageError,
+        lost: bool,
+        failed: bool,
+    ) -> Opened {
+        self.files = trial;
+        self.files.disarm();
+        if lost {
+            self.files.keep_damage();
+        } else {
+            // It was only read wrongly.
+            self.files.undo_damage();
+        }
+        Opened::Refused {
+            why,
+            lost: lost && !failed,
+        }
+    }
+
+    /// A write for the queue. A disk that has failed takes none.
     pub fn push(&mut self, seq: WriteSeq, op: WriteOp) {
+        if self.failed {
+            return;
+        }
         let last = self.queue.back().map_or(self.stable, |(seq, _)| *seq);
         assert!(seq.0 == last.0 + 1, "write {} follows {}", seq.0, last.0);
+        let mut given = self.told;
+        given.end(&op);
+        self.given.raise(&given);
+        self.note(|recording| recording.given(&op));
         self.queue.push_back((seq, op));
     }
 
@@ -212,28 +288,68 @@ impl Disk {
         Some((takes * self.slow).min(OPERATION_MAX_NS))
     }
 
-    /// The group's time is over: everything in it is written and synced.
+    /// The group's time is over: everything in it is written and synced, or the disk has failed.
+    ///
+    /// # Errors
+    /// What no fault explains.
     pub fn finish_group(&mut self, done: &mut Vec<Durable>) -> Result<Finished, StorageError> {
         assert!(self.group > 0, "no group is under way");
-        if self.fail_next {
-            return Ok(Finished::Failed { upto: self.stable });
+        let upto = self.stable;
+        if self.failed {
+            return Ok(Finished::Failed { upto });
         }
+        self.note_errors();
+        let performed = self.perform_group(done);
+        let struck = std::mem::replace(&mut self.struck, false);
+        self.note_errors();
+        match performed {
+            Err(e) if self.struck || (struck && matches!(e, StorageError::FailedBefore)) => {
+                done.clear();
+                self.stable = upto;
+                self.failed = true;
+                Ok(Finished::Failed { upto })
+            }
+            finished => finished,
+        }
+    }
+
+    /// Remembers that an error was reported to the storage code.
+    fn note_errors(&mut self) {
+        self.struck |= self.files.take_errors() > 0;
+    }
+
+    fn perform_group(&mut self, done: &mut Vec<Durable>) -> Result<Finished, StorageError> {
         let store = self.store.as_mut().expect("a process runs");
         let mut reloaded = None;
-        for (seq, op) in self.queue.drain(..std::mem::take(&mut self.group)) {
+        let mut reached = self.told;
+        for (seq, op) in self.queue.drain(..self.group) {
+            if matches!(op, WriteOp::Truncate { .. } | WriteOp::Install(_)) {
+                // What it reads for that is right: damage shows at a start only.
+                self.files.calm_damage();
+            }
+            self.told.begin(&op);
+            reached.begin(&op);
+            if let Some(recording) = &mut self.recording {
+                recording.note(&self.files, self.told, self.given);
+            }
             if store.perform(&op)? == Performed::Reload {
                 let state = store.reload()?;
-                let reached = state.database.applied();
+                reached.applied = state.database.applied();
                 // A cut below the oldest snapshot changes nothing.
-                let is_cut = !matches!(&op, WriteOp::Truncate { after } if reached > *after);
+                let at = reached.applied;
+                let is_cut = !matches!(&op, WriteOp::Truncate { after } if at > *after);
                 done.extend(Durable::of(&op).filter(|_| is_cut));
                 reloaded = Some(state);
             } else {
+                reached.end(&op);
                 done.extend(Durable::of(&op));
             }
             self.stable = seq;
         }
+        self.group = 0;
         store.sync()?;
+        self.told = reached;
+        self.note(|_| ());
         Ok(match reloaded {
             None => Finished::Persisted { upto: self.stable },
             Some(state) => Finished::Reloaded {
@@ -246,6 +362,17 @@ impl Disk {
     /// A step of the background snapshot. They are carried out one after the other; returns how
     /// long this one takes if none is under way.
     pub fn push_snapshot(&mut self, step: SnapshotStep, config: &DiskConfig) -> Option<u64> {
+        if let SnapshotStep::Begin { zxid } = step {
+            let snapshot = Extent {
+                applied: zxid,
+                ..Extent::default()
+            };
+            self.given.raise(&snapshot);
+            self.note(|_| ());
+        }
+        if let SnapshotStep::End { zxid, digest } = step {
+            self.note(|recording| recording.knows(zxid, digest));
+        }
         self.snapshot.push_back(step);
         (self.snapshot.len() == 1).then(|| self.snapshot_takes(config))
     }
@@ -255,14 +382,26 @@ impl Disk {
         takes.min(OPERATION_MAX_NS)
     }
 
-    /// The step under way is done; returns how long the next one takes, if there is one.
-    pub fn finish_snapshot(&mut self, config: &DiskConfig) -> Result<Option<u64>, StorageError> {
+    /// The step under way is done: whether it went well, and how long the next one takes, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// What no fault explains.
+    pub fn finish_snapshot(
+        &mut self,
+        config: &DiskConfig,
+    ) -> Result<(bool, Option<u64>), StorageError> {
         let step = self.snapshot.pop_front().expect("a step is under way");
-        self.store
-            .as_mut()
-            .expect("a process runs")
-            .snapshot_step(&step)?;
-        Ok((!self.snapshot.is_empty()).then(|| self.snapshot_takes(config)))
+        let store = self.store.as_mut().expect("a process runs");
+        let stepped = store.snapshot_step(&step);
+        self.note_errors();
+        let ok = match stepped {
+            Ok(()) => true,
+            Err(_) if self.struck || self.failed => false,
+            Err(e) => return Err(e),
+        };
+        let next = (!self.snapshot.is_empty()).then(|| self.snapshot_takes(config));
+        Ok((ok, next))
     }
 
     /// The process ends, wherever it was in what it was writing. With `power` what was not synced
@@ -271,34 +410,54 @@ impl Disk {
         if let Some(mut store) = self.store.take() {
             // The writer had got somewhere: some file operations into its queue.
             let writes = self.group.max(self.queue.len().min(4)) as u64;
-            let fuse = if writes == 0 {
+            let changes = if writes == 0 {
                 0
             } else {
                 self.stream.below(6 * writes)
             };
-            self.platter.set_fuse(Some(fuse));
+            self.files.set_changes_left(Some(changes));
             let snapshot_first = self.stream.chance(1, 2);
             if let (true, Some(step)) = (snapshot_first, self.snapshot.pop_front()) {
                 // The power is about to go: failing is what happens.
                 let _ = store.snapshot_step(&step);
             }
             for (_, op) in self.queue.drain(..) {
+                self.told.begin(&op);
+                if let Some(recording) = &mut self.recording {
+                    recording.note(&self.files, self.told, self.given);
+                }
                 match store.perform(&op) {
                     Ok(Performed::Done) => {}
                     Ok(Performed::Reload) | Err(_) => break,
                 }
             }
             drop(store);
-            self.platter.set_fuse(None);
+            self.files.set_changes_left(None);
         }
+        self.note(|_| ());
         if power {
-            self.platter.lose_power(&mut self.stream);
+            self.lose_power();
+            self.dark = true;
         }
+        self.files.disarm();
+        self.files.take_errors();
         self.queue.clear();
         self.snapshot.clear();
         self.group = 0;
         self.held = false;
-        self.fail_next = false;
+    }
+
+    /// Of what was not synced only a drawn part survives.
+    fn lose_power(&mut self) {
+        let s = &mut self.stream;
+        // The larger the answer, the more survives; sometimes nothing or everything does.
+        let mood = s.below(4);
+        self.files.crash(|choice, n| match (choice, mood) {
+            (Choice::Garbage(..) | Choice::Manner(..), _) => s.below(n),
+            (_, 0) => 0,
+            (_, 1) => n - 1,
+            _ => s.below(n),
+        });
     }
 }
 
@@ -328,6 +487,7 @@ mod tests {
     use vivarium_core::time::WallMs;
     use vivarium_core::wire::records::op;
     use vivarium_core::wire::txn::{Txn, TxnHeader, TxnRecord};
+    use vivarium_storage::faulty::{Kind, Strike};
 
     fn record(zxid: Zxid) -> WriteOp {
         let session = SessionId(zxid.0);
@@ -353,11 +513,16 @@ mod tests {
         }
     }
 
+    fn open(disk: &mut Disk) -> Box<Recovered> {
+        match disk.open(7, Mutants::NONE, false) {
+            Ok(Opened::Ready { found, .. }) => found,
+            other => panic!("what was synced can be read: {other:?}"),
+        }
+    }
+
     /// A process that writes until it is crashed; what it was told is stable must be there after.
     fn live_and_die(s: &mut Stream, disk: &mut Disk, config: &DiskConfig) {
-        let found = disk
-            .open(7, Mutants::NONE)
-            .expect("what was synced can be read");
+        let found = open(disk);
         let epoch = found.accepted.next();
         let mut zxid = epoch.zxid();
         let mut seq = 0;
@@ -385,9 +550,7 @@ mod tests {
         }
         disk.start_group(config);
         disk.crash(s.chance(1, 2));
-        let again = disk
-            .open(7, Mutants::NONE)
-            .expect("what was synced can be read");
+        let again = open(disk);
         assert!(again.database.applied() >= stable.1 && again.current >= stable.0);
         disk.crash(true);
     }
@@ -401,7 +564,8 @@ mod tests {
         for seed in 0..300 {
             let streams = Streams::new(seed);
             let mut s = streams.stream(Purpose::Scenario, 0);
-            let mut disk = Disk::new(streams.stream(Purpose::Disk, 0));
+            let sector = [512, 4096][seed as usize % 2];
+            let mut disk = Disk::new(streams.stream(Purpose::Disk, 0), sector);
             for _ in 0..5 {
                 live_and_die(&mut s, &mut disk, &config);
             }
@@ -411,12 +575,17 @@ mod tests {
     #[test]
     fn a_failed_sync_is_told_and_nothing_after_it_is_stable() {
         let config = DiskConfig::calm();
-        let mut disk = Disk::new(Streams::new(1).stream(Purpose::Disk, 0));
-        disk.open(7, Mutants::NONE).expect("an empty directory");
+        let mut disk = Disk::new(Streams::new(1).stream(Purpose::Disk, 0), 512);
+        open(&mut disk);
         disk.push(WriteSeq(1), record(Zxid::new(Epoch(1), 1)));
-        disk.fail_next = true;
+        disk.files().arm(Strike {
+            kind: Kind::Sync,
+            after: 1,
+            word: 0,
+        });
         assert!(disk.start_group(&config).is_some());
         let failed = disk.finish_group(&mut Vec::new()).expect("told as a value");
         assert!(matches!(failed, Finished::Failed { upto: WriteSeq(0) }));
+        assert!(disk.has_failed());
     }
 }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clients;
 pub mod clock;
 pub mod config;
+pub mod crash_points;
 pub mod disk;
 pub mod faults;
 pub mod hash;

@@ -22,6 +22,11 @@ pub enum Verdict {
         rule: String,
         evidence: String,
     },
+    /// More disks lost what they held than the ensemble has to stand, and it has stopped rather
+    /// than serve anything.
+    Halted {
+        evidence: String,
+    },
     /// An assertion failed.
     Panic {
         message: String,
@@ -48,10 +53,15 @@ pub struct Run {
 }
 
 impl Verdict {
+    /// Something is wrong.
+    pub const fn is_failure(&self) -> bool {
+        self.exit_code() != 0
+    }
+
     /// The command line's exit code.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Pass => 0,
+            Self::Pass | Self::Halted { .. } => 0,
             Self::Safety { .. } => 10,
             Self::Liveness { .. } => 11,
             Self::Panic { .. } => 12,
@@ -96,6 +106,14 @@ pub fn run_swarm(config: RunConfig, trace: Trace) -> Run {
     })
 }
 
+/// A run that ended with servers that can not start and no quorum without them.
+fn halted(verdict: Verdict, world: &World) -> Verdict {
+    match (verdict, world.halted_for_good()) {
+        (Verdict::Pass, Some(evidence)) => Verdict::Halted { evidence },
+        (verdict, _) => verdict,
+    }
+}
+
 /// Runs a world under `script` and catches what panics.
 pub fn run_with(
     config: RunConfig,
@@ -106,7 +124,7 @@ pub fn run_with(
     let mut world = World::new(config, trace);
     // After a panic the world is only read, for its counters.
     let verdict = match catch_unwind(AssertUnwindSafe(|| script(&mut world))) {
-        Ok(violation) => Verdict::from(violation),
+        Ok(violation) => halted(Verdict::from(violation), &world),
         Err(panic) => Verdict::Panic {
             message: message(panic.as_ref()),
         },
@@ -142,7 +160,10 @@ pub fn settle(world: &mut World) -> Option<Violation> {
         if all && wrote && world.leader().is_some() {
             break;
         }
-        if world.now().since(healed) > bound {
+        if world.now().since(healed.max(world.replaced())) > bound {
+            if world.halted_for_good().is_some() {
+                return served_beyond(world);
+            }
             return world
                 .finish()
                 .or_else(|| Some(not_live(world, healed, wrote)));
@@ -154,6 +175,15 @@ pub fn settle(world: &mut World) -> Option<Violation> {
     }
     world.quiet_clients();
     quiesce(world)
+}
+
+/// Nobody may serve when there are not enough disks left for a quorum.
+fn served_beyond(world: &mut World) -> Option<Violation> {
+    (world.serving() > 0).then(|| Violation {
+        rule: "served-beyond-atlas",
+        evidence: world.standing(),
+        liveness: false,
+    })
 }
 
 fn not_live(world: &World, healed: SimTime, wrote: bool) -> Violation {

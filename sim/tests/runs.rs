@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use vivarium_core::mutants::Mutants;
 use vivarium_sim::config::RunConfig;
+use vivarium_sim::crash_points::crash_points;
 use vivarium_sim::faults::{Fault, Options, Target, draw};
 use vivarium_sim::observe::SimTime;
 use vivarium_sim::run::{Verdict, run_swarm, run_with, settle};
@@ -60,7 +61,7 @@ fn a_sync_without_a_quorum_is_found_by_its_own_rule() {
 fn swarm_seeds_pass() {
     for seed in 0..40 {
         let run = run_swarm(draw(seed, Options::default()), Trace::default());
-        assert_eq!(run.verdict, Verdict::Pass, "seed {seed}");
+        assert!(!run.verdict.is_failure(), "seed {seed}: {:?}", run.verdict);
         assert!(
             run.events > 1_000,
             "seed {seed}: {} events are no run",
@@ -100,6 +101,22 @@ fn a_clock_that_changes_during_a_pause_keeps_the_timers() {
         violation.or_else(|| settle(world))
     });
     assert_eq!(run.verdict, Verdict::Pass);
+}
+
+/// What `vivarium-sim crash-points` does, with crashes and cuts among the faults.
+#[test]
+fn every_crash_point_of_a_run_leaves_what_was_reported() {
+    let config = RunConfig {
+        heal_at: SimTime::from_millis(2_000),
+        ..draw(5, Options::default())
+    };
+    let outcome = crash_points(config, 4);
+    assert_eq!(outcome.run.verdict, Verdict::Pass);
+    assert!(outcome.servers.len() >= 3);
+    for (id, tried) in outcome.servers {
+        let tried = tried.unwrap_or_else(|wrong| panic!("server {id}: {wrong}"));
+        assert!(tried.points > 100, "server {id}: {tried:?} say little");
+    }
 }
 
 #[test]

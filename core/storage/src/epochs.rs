@@ -1,6 +1,7 @@
 //! `acceptedEpoch` and `currentEpoch`: decimal numbers, replaced atomically.
 
 use vivarium_core::ids::{Epoch, Zxid};
+use vivarium_core::mutants::{Mutant, Mutants};
 
 use crate::error::{About, CURE_RESYNC, StorageError};
 use crate::files::{Dir, Files};
@@ -18,7 +19,12 @@ pub(crate) struct Epochs {
 }
 
 /// Replaces an epoch file; stable when this returns.
-pub(crate) fn write<F: Files>(files: &mut F, name: &str, epoch: Epoch) -> Result<(), StorageError> {
+fn write<F: Files>(
+    files: &mut F,
+    name: &str,
+    epoch: Epoch,
+    mutants: Mutants,
+) -> Result<(), StorageError> {
     let tmp = format!("{name}{TMP_SUFFIX}");
     let text = epoch.0.to_string();
     let dir = Dir::Snapshots;
@@ -34,17 +40,28 @@ pub(crate) fn write<F: Files>(files: &mut F, name: &str, epoch: Epoch) -> Result
         .about("cut", dir, &tmp)?;
     files.sync(dir, &tmp).about("sync", dir, &tmp)?;
     files.rename(dir, &tmp, name).about("rename", dir, &tmp)?;
+    if mutants.has(Mutant::RenameNotSynced) {
+        return Ok(());
+    }
     files
         .sync_dir(dir)
         .about("sync the directory of", dir, name)
 }
 
-pub(crate) fn write_accepted<F: Files>(files: &mut F, epoch: Epoch) -> Result<(), StorageError> {
-    write(files, ACCEPTED_EPOCH, epoch)
+pub(crate) fn write_accepted<F: Files>(
+    files: &mut F,
+    epoch: Epoch,
+    mutants: Mutants,
+) -> Result<(), StorageError> {
+    write(files, ACCEPTED_EPOCH, epoch, mutants)
 }
 
-pub(crate) fn write_current<F: Files>(files: &mut F, epoch: Epoch) -> Result<(), StorageError> {
-    write(files, CURRENT_EPOCH, epoch)
+pub(crate) fn write_current<F: Files>(
+    files: &mut F,
+    epoch: Epoch,
+    mutants: Mutants,
+) -> Result<(), StorageError> {
+    write(files, CURRENT_EPOCH, epoch, mutants)
 }
 
 /// An epoch file's content; `None` if there is no such file.
@@ -84,7 +101,11 @@ pub(crate) fn read<F: Files>(files: &F, name: &str) -> Result<Option<Epoch>, Sto
 ///   that e's leader began with, so the history is that of e, and `acceptedEpoch` tells that this
 ///   server had promised itself to e. Then `currentEpoch` is raised. Without that promise the
 ///   temporary file may tell (ZOOKEEPER-4269); otherwise the files come from different servers.
-pub(crate) fn load<F: Files>(files: &mut F, last: Zxid) -> Result<Epochs, StorageError> {
+pub(crate) fn load<F: Files>(
+    files: &mut F,
+    last: Zxid,
+    mutants: Mutants,
+) -> Result<Epochs, StorageError> {
     let stored_accepted = read(files, ACCEPTED_EPOCH)?;
     let stored_current = read(files, CURRENT_EPOCH)?;
     let reached = last.epoch();
@@ -111,10 +132,10 @@ pub(crate) fn load<F: Files>(files: &mut F, last: Zxid) -> Result<Epochs, Storag
     }
     // In the order in which they are promised.
     if stored_accepted != Some(accepted) {
-        write_accepted(files, accepted)?;
+        write_accepted(files, accepted, mutants)?;
     }
     if stored_current != Some(current) {
-        write_current(files, current)?;
+        write_current(files, current, mutants)?;
     }
     Ok(Epochs { accepted, current })
 }

@@ -5,10 +5,13 @@
 //! on a real disk ([`RealFiles`]) and on one that forgets ([`mem::MemFiles`]).
 mod ahead;
 mod checksum;
+pub mod crashes;
 mod cut;
 mod epochs;
 mod error;
+pub mod faulty;
 mod files;
+pub mod fuzzing;
 pub mod inspect;
 mod log_format;
 mod log_reader;

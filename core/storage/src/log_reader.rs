@@ -44,7 +44,7 @@ use crate::log_format::{
 };
 
 /// Read at once.
-const BLOCK_BYTES: u64 = 256 << 10;
+pub(crate) const BLOCK_BYTES: u64 = 256 << 10;
 
 /// A file of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,8 +91,8 @@ pub(crate) struct Scan {
     pub(crate) records: u64,
     pub(crate) last: Option<Zxid>,
     pub(crate) ending: Ending,
-    /// The file is padded and marked by this server.
-    pub(crate) marked: bool,
+    /// The file is padded and marked by this server: how far it was synced at least.
+    pub(crate) synced: Option<u64>,
 }
 
 /// Why records stop at some offset.
@@ -158,7 +158,7 @@ pub(crate) fn scan<F: Files>(
         records: 0,
         last: None,
         ending: Ending::Clean,
-        marked: synced.is_some(),
+        synced,
     };
     let head = window.get(0, HEADER_BYTES)?;
     if head.len() < HEADER_BYTES as usize

@@ -21,6 +21,9 @@ const SNAPPY_BLOCK_BYTES: usize = 32 << 10;
 /// A block of a reader that is told to use larger ones is not larger than this.
 const SNAPPY_BLOCK_BYTES_MAX: usize = 16 << 20;
 
+/// No block unpacks to more than this many times its bytes: three of them give 64 at most.
+const SNAPPY_RATIO_MAX: usize = 32;
+
 /// A way of packing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Packing {
@@ -198,10 +201,14 @@ impl<R: Read> Snappy<R> {
         let Some(len) = usize::try_from(len).ok().filter(is_sane) else {
             return Err(invalid(format!("a snappy block of {len} bytes")));
         };
-        let mut packed = vec![0; len];
-        self.raw.read_exact(&mut packed)?;
+        // Grows with what is there: the length may be anything.
+        let mut packed = Vec::new();
+        let wanted = len as u64;
+        if (&mut self.raw).take(wanted).read_to_end(&mut packed)? < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let unpacked = snap::raw::decompress_len(&packed).map_err(|e| invalid(e.to_string()))?;
-        if unpacked > SNAPPY_BLOCK_BYTES_MAX {
+        if unpacked > SNAPPY_BLOCK_BYTES_MAX || unpacked > len * SNAPPY_RATIO_MAX {
             return Err(invalid(format!("a snappy block of {unpacked} bytes")));
         }
         self.block = snap::raw::Decoder::new()

@@ -4,6 +4,7 @@
 
 use vivarium_core::database::Database;
 use vivarium_core::ids::Epoch;
+use vivarium_core::mutants::Mutants;
 
 use crate::epochs;
 use crate::error::StorageError;
@@ -49,8 +50,8 @@ pub fn write_state<F: Files>(
              {reached} do not fit together"
         ));
     }
-    epochs::write_accepted(files, accepted)?;
-    epochs::write_current(files, current)?;
+    epochs::write_accepted(files, accepted, Mutants::NONE)?;
+    epochs::write_current(files, current, Mutants::NONE)?;
     files
         .sync_dir(Dir::Logs)
         .map_err(|source| StorageError::Io {
@@ -65,7 +66,6 @@ pub fn write_state<F: Files>(
 #[cfg(test)]
 mod tests {
     use vivarium_core::ids::Zxid;
-    use vivarium_core::mutants::Mutants;
 
     use super::*;
     use crate::inspect::check_up;

@@ -14,7 +14,7 @@ use vivarium_core::recovery::Recovery;
 use crate::epochs;
 use crate::error::{About, CURE_RESYNC, CURE_TRUST, StorageError};
 use crate::files::{Dir, Files};
-use crate::log_reader::{Ending, LogFile, Record, Scan, scan};
+use crate::log_reader::{BLOCK_BYTES, Ending, LogFile, Record, Scan, scan};
 use crate::names;
 use crate::snapshot;
 
@@ -384,6 +384,33 @@ fn damaged(file: &LogFile, offset: u64, problem: String) -> StorageError {
     }
 }
 
+/// Writes what is in the file to where it is. The process before this one may have ended because a
+/// sync failed. Then the system shows bytes that are not on disk and takes them for clean: a sync
+/// would succeed and write nothing.
+fn write_again<F: Files>(
+    files: &mut F,
+    name: &str,
+    from: u64,
+    to: u64,
+) -> Result<(), StorageError> {
+    let mut block = vec![0; to.saturating_sub(from).min(BLOCK_BYTES) as usize];
+    let mut at = from;
+    while at < to {
+        let wanted = (to - at).min(BLOCK_BYTES) as usize;
+        let n = files
+            .read_at(Dir::Logs, name, at, &mut block[..wanted])
+            .about("read", Dir::Logs, name)?;
+        if n == 0 {
+            break;
+        }
+        files
+            .write_at(Dir::Logs, name, at, &block[..n])
+            .about("write", Dir::Logs, name)?;
+        at += n as u64;
+    }
+    Ok(())
+}
+
 /// Makes what was read stable, and the end of the log clean: after a kill the last writes may be
 /// visible and yet not on disk, and nothing may be built on them before they are; a torn end is cut
 /// before anything follows it. Files without a record go away, so that the next first append finds
@@ -408,9 +435,12 @@ pub(crate) fn settle<F: Files>(files: &mut F, loaded: &mut Loaded) -> Result<(),
                 .push(format!("{name} held no transaction and was removed"));
             continue;
         }
+        if let Some(synced) = scanned.synced.filter(|_| file.is_last) {
+            write_again(files, name, synced, scanned.end)?;
+        }
         files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
         let is_torn = scanned.ending == Ending::Torn;
-        if !file.is_last || !(is_torn || scanned.marked) {
+        if !file.is_last || !(is_torn || scanned.synced.is_some()) {
             continue;
         }
         // After the sync, or a crash could take a part of the end together with the marks.

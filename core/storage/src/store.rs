@@ -115,7 +115,11 @@ impl<F: Files> Store<F> {
         let mut store = Self {
             files,
             options,
-            log: LogWriter::new(options.prealloc_bytes, options.reserve_bytes),
+            log: LogWriter::new(
+                options.prealloc_bytes,
+                options.reserve_bytes,
+                options.mutants,
+            ),
             last: Zxid::ZERO,
             background: None,
             install: None,
@@ -333,7 +337,7 @@ impl<F: Files> Store<F> {
                 current: last.epoch(),
             }
         } else {
-            epochs::load(&mut self.files, last)?
+            epochs::load(&mut self.files, last, self.options.mutants)?
         };
         recovered.accepted = accepted;
         recovered.current = current;
@@ -416,14 +420,15 @@ impl<F: Files> Store<F> {
 
     fn write_epoch(
         &mut self,
-        write: fn(&mut F, Epoch) -> Result<(), StorageError>,
+        write: fn(&mut F, Epoch, Mutants) -> Result<(), StorageError>,
         epoch: Epoch,
     ) -> Result<(), StorageError> {
-        match write(&mut self.files, epoch) {
+        let mutants = self.options.mutants;
+        match write(&mut self.files, epoch, mutants) {
             Err(e) if e.is_full() && self.has_ballast => {
                 self.has_ballast = false;
                 reserve::release(&mut self.files, Dir::Snapshots, names::BALLAST)?;
-                write(&mut self.files, epoch)
+                write(&mut self.files, epoch, mutants)
             }
             other => other,
         }

@@ -7,6 +7,8 @@ mod room;
 mod rot;
 mod suite;
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::database::{Database, Walked};
@@ -16,9 +18,105 @@ use vivarium_core::recovery::Recovery;
 use vivarium_core::time::WallMs;
 use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader, TxnRecord};
 
-use crate::{Files, Options, Packing, Performed, Store};
+use crate::mem::MemFiles;
+use crate::{Dir, Files, Options, Packing, Performed, RealFiles, Store};
+use suite::Scratch;
 
 pub(crate) const SEED: u64 = 7;
+
+/// A kind of files on which a behaviour of storage is tested.
+pub(crate) trait Medium: Files + Debug + Sized {
+    /// Of many equal cases, each how manieth is tried.
+    const STRIDE: usize;
+    /// Two empty directories.
+    fn fresh() -> Self;
+
+    /// Others with the same files.
+    fn copy(&self) -> Self {
+        let mut copy = Self::fresh();
+        for dir in [Dir::Snapshots, Dir::Logs] {
+            for name in self.list(dir).expect("listed") {
+                let mut bytes = vec![0; self.len(dir, &name).expect("exists") as usize];
+                self.read_at(dir, &name, 0, &mut bytes).expect("read");
+                copy.write_at(dir, &name, 0, &bytes).expect("written");
+            }
+        }
+        copy
+    }
+}
+
+impl Medium for MemFiles {
+    const STRIDE: usize = 1;
+
+    fn fresh() -> Self {
+        Self::new()
+    }
+}
+
+/// Real directories that go away.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    files: RealFiles,
+    _data: Scratch,
+    _logs: Scratch,
+}
+
+impl Medium for OnDisk {
+    const STRIDE: usize = 61;
+
+    fn fresh() -> Self {
+        let (data, logs) = (Scratch::new(), Scratch::new());
+        Self {
+            files: RealFiles::open(&data.0, &logs.0).expect("opened"),
+            _data: data,
+            _logs: logs,
+        }
+    }
+}
+
+impl Files for OnDisk {
+    fn list(&self, dir: Dir) -> std::io::Result<Vec<String>> {
+        self.files.list(dir)
+    }
+    fn len(&self, dir: Dir, name: &str) -> std::io::Result<u64> {
+        self.files.len(dir, name)
+    }
+    fn read_at(&self, dir: Dir, name: &str, at: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.files.read_at(dir, name, at, buf)
+    }
+    fn write_at(&mut self, dir: Dir, name: &str, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.files.write_at(dir, name, at, bytes)
+    }
+    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> std::io::Result<()> {
+        self.files.set_len(dir, name, len)
+    }
+    fn sync(&mut self, dir: Dir, name: &str) -> std::io::Result<()> {
+        self.files.sync(dir, name)
+    }
+    fn sync_dir(&mut self, dir: Dir) -> std::io::Result<()> {
+        self.files.sync_dir(dir)
+    }
+    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> std::io::Result<()> {
+        self.files.rename(dir, from, to)
+    }
+    fn remove(&mut self, dir: Dir, name: &str) -> std::io::Result<()> {
+        self.files.remove(dir, name)
+    }
+}
+
+/// Runs tests, which are in the module `on`, in memory and on real directories.
+macro_rules! on_both_media {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                on::$name::<crate::mem::MemFiles>();
+                on::$name::<crate::tests::OnDisk>();
+            }
+        )*
+    };
+}
+pub(crate) use on_both_media;
 
 /// Small files, so that a few transactions need several.
 pub(crate) const OPTIONS: Options = Options {

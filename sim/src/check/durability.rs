@@ -73,9 +73,14 @@ impl Durability {
         );
     }
 
+    /// Does it lie on this server's platter?
+    pub fn holds(&self, id: ServerId, zxid: Zxid) -> bool {
+        self.platters.get(&id).is_some_and(|p| p.holds(zxid))
+    }
+
     /// Is this zxid, committed or acknowledged now, where it must be?
     pub fn judge(&self, setup: &Setup, zxid: Zxid, what: &str) -> Result<(), String> {
-        let holds = |id: &&ServerId| self.platters.get(id).is_some_and(|p| p.holds(zxid));
+        let holds = |id: &&ServerId| self.holds(**id, zxid);
         let have = setup.voters.iter().filter(holds).count();
         if have >= setup.majority() {
             return Ok(());

@@ -70,6 +70,11 @@ impl Epochs {
         Ok(())
     }
 
+    /// Its disk has lost what it had promised, and nothing depends on it.
+    pub fn forgot(&mut self, id: ServerId) {
+        self.seen.remove(&id);
+    }
+
     /// With what its disk gave back.
     pub fn restarted(&mut self, id: ServerId, view: &View) -> Result<(), String> {
         let seen = self.seen.entry(id).or_default();

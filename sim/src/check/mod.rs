@@ -5,6 +5,7 @@
 //! influence the run, and draw nothing.
 
 pub mod access;
+pub mod atlas;
 pub mod connections;
 pub mod digest;
 pub mod durability;
@@ -431,6 +432,22 @@ impl Checks {
         let judged = self.epochs.restarted(id, view);
         self.note(epochs::RULE, judged);
         self.judge_digest(id, view);
+    }
+
+    /// What the server's disk had reported as stable is gone, within what the atlas allows.
+    pub fn on_forgot(&mut self, id: ServerId) {
+        self.epochs.forgot(id);
+    }
+
+    /// See [`atlas::may_forget`].
+    pub fn may_forget(
+        &self,
+        id: ServerId,
+        last: Zxid,
+        accepted: Epoch,
+        others: &[atlas::Other],
+    ) -> bool {
+        atlas::may_forget(&self.setup, &self.durability, id, last, accepted, others)
     }
 
     /// A log record is on the platter now.

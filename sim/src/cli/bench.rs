@@ -1,7 +1,7 @@
 //! `bench`: how many checked events one core gets through in a second.
 
 use vivarium_sim::faults::{Options, draw};
-use vivarium_sim::run::{Verdict, run_swarm};
+use vivarium_sim::run::run_swarm;
 use vivarium_sim::world::Trace;
 
 use super::BenchArgs;
@@ -12,7 +12,7 @@ pub(crate) fn bench(args: &BenchArgs) -> u8 {
     let (mut events, mut seed, mut simulated, mut code) = (0, 0, 0, 0);
     while watch.seconds() < args.seconds as f64 {
         let run = run_swarm(draw(seed, Options::default()), Trace::default());
-        if run.verdict != Verdict::Pass && code == 0 {
+        if run.verdict.is_failure() && code == 0 {
             code = run.verdict.exit_code();
         }
         events += run.events;

@@ -1,6 +1,7 @@
 //! The command line. Real time and threads exist only here: each simulation is one thread's.
 
 mod bench;
+mod crashes;
 mod mutants;
 mod print;
 mod runs;
@@ -45,6 +46,9 @@ enum Command {
     Verify(VerifyArgs),
     /// Put known bugs back, one at a time, and count the seeds until one is found.
     Mutants(MutantsArgs),
+    /// Record what a run does to every server's files, and let the power fail once after each of
+    /// these operations.
+    CrashPoints(CrashPointsArgs),
     /// Measure checked events per core-second.
     Bench(BenchArgs),
 }
@@ -112,6 +116,18 @@ pub(crate) struct MutantsArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct CrashPointsArgs {
+    #[command(flatten)]
+    what: What,
+    /// The seed of the swarm run, decimal or 0x hexadecimal.
+    #[arg(long, value_parser = seed, default_value = "1")]
+    seed: u64,
+    /// Directories tried for each place, of all that a power loss there may leave.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(3..=4096))]
+    most: u64,
+}
+
+#[derive(Args)]
 pub(crate) struct BenchArgs {
     /// Seconds to run for.
     #[arg(long, default_value_t = 10)]
@@ -135,6 +151,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => runs::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Mutants(args) => mutants::mutants(&args),
+        Command::CrashPoints(args) => crashes::crash_points(&args),
         Command::Bench(args) => bench::bench(&args),
     };
     ExitCode::from(code)
@@ -209,6 +226,11 @@ impl Program {
                 mutants: self.mutants,
             },
         )
+    }
+
+    /// It plays a file instead of what is drawn.
+    pub(crate) fn is_scenario(&self) -> bool {
+        self.scenario.is_some()
     }
 
     /// The configuration in words.

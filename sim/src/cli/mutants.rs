@@ -120,11 +120,11 @@ fn hunt(mutant: Mutant, args: &MutantsArgs) -> bool {
     runs::each_seed(args.jobs, 0..args.seeds, |seed| {
         print::progress(&format!("{}: seed {seed}", name(mutant)));
         let mutated = print::with_panic(run(stage, seed, Mutants::with(mutant)));
-        if mutated.verdict == Verdict::Pass {
+        if !mutated.verdict.is_failure() {
             return true;
         }
         // A seed that fails anyway says nothing about the bug that was put back.
-        if run(stage, seed, Mutants::NONE).verdict != Verdict::Pass {
+        if run(stage, seed, Mutants::NONE).verdict.is_failure() {
             failing.fetch_add(1, Ordering::Relaxed);
             return true;
         }
@@ -170,7 +170,7 @@ fn hunt(mutant: Mutant, args: &MutantsArgs) -> bool {
 fn rule(verdict: &vivarium_sim::run::Verdict) -> String {
     use vivarium_sim::run::Verdict;
     match verdict {
-        Verdict::Pass => "-".to_owned(),
+        Verdict::Pass | Verdict::Halted { .. } => "-".to_owned(),
         Verdict::Safety { rule, .. } | Verdict::Liveness { rule, .. } => rule.clone(),
         Verdict::Panic { .. } => "panic".to_owned(),
     }

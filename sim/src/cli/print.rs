@@ -36,7 +36,7 @@ pub(crate) fn with_panic(mut run: Run) -> Run {
 /// A failure: the rule, the evidence, the seed, the commit, and how to see it again.
 pub(crate) fn failure(program: &Program, run: &Run) {
     let (kind, rule, evidence) = match &run.verdict {
-        Verdict::Pass => return,
+        Verdict::Pass | Verdict::Halted { .. } => return,
         Verdict::Safety { rule, evidence } => ("safety", rule.as_str(), evidence.as_str()),
         Verdict::Liveness { rule, evidence } => ("liveness", rule.as_str(), evidence.as_str()),
         Verdict::Panic { message } => ("panic", "assertion", message.as_str()),
@@ -52,8 +52,16 @@ pub(crate) fn failure(program: &Program, run: &Run) {
 
 /// A run that passed, in one line.
 pub(crate) fn pass(run: &Run, seconds: f64) {
+    let verdict = match &run.verdict {
+        Verdict::Halted { evidence } => {
+            println!("  {evidence}");
+            "HALTED AS EXPECTED"
+        }
+        _ => "PASS",
+    };
     println!(
-        "PASS seed={} commit={COMMIT} events={} hash={} simulated={:.3}s writes={} {seconds:.2}s",
+        "{verdict} seed={} commit={COMMIT} events={} hash={} simulated={:.3}s writes={} \
+         {seconds:.2}s",
         run.seed,
         run.events,
         run.hash,

@@ -40,7 +40,7 @@ fn one(program: &Program, args: &RunArgs, seed: u64) -> u8 {
     let run = program.run(seed, trace);
     if args.json {
         println!("{}", json(&run, args.checkpoints));
-    } else if run.verdict == Verdict::Pass {
+    } else if !run.verdict.is_failure() {
         print::pass(&run, watch.seconds());
     } else {
         print::failure(program, &run);
@@ -69,6 +69,7 @@ struct Tally {
     runs: u64,
     events: u64,
     writes: u64,
+    halted: u64,
     failures: Vec<Run>,
 }
 
@@ -85,7 +86,8 @@ fn many(program: &Program, args: &RunArgs, range: Range<u64>) -> u8 {
         tally.runs += 1;
         tally.events += run.events;
         tally.writes += run.writes;
-        if run.verdict != Verdict::Pass {
+        tally.halted += u64::from(matches!(run.verdict, Verdict::Halted { .. }));
+        if run.verdict.is_failure() {
             tally.failures.push(run);
         }
         if tally.runs.is_multiple_of(16) {
@@ -123,9 +125,11 @@ fn many(program: &Program, args: &RunArgs, range: Range<u64>) -> u8 {
 fn line(tally: &Tally, total: u64, watch: Stopwatch) -> String {
     let seconds = watch.seconds();
     format!(
-        "{}/{total} seeds, {} failed, {} events, {} writes, {:.0} events/s, {seconds:.1}s",
+        "{}/{total} seeds, {} failed, {} halted as expected, {} events, {} writes, {:.0} events/s, \
+         {seconds:.1}s",
         tally.runs,
         tally.failures.len(),
+        tally.halted,
         tally.events,
         tally.writes,
         tally.events as f64 / seconds

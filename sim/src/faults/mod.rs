@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use vivarium_core::ids::ServerId;
 use vivarium_core::limits::{ELECTION_FINALIZE_WAIT, NOTIFICATION_INTERVAL_MAX};
+use vivarium_storage::faulty::{Kind, Rot};
 
 use crate::observe::{Setup, SimTime};
 
@@ -141,10 +142,62 @@ pub enum Fault {
     },
     /// The next sync fails; the process must stop. It is started again after `down`.
     FailDisk { who: Target, down: Duration },
+    /// An operation of this kind fails or goes astray, `after` others have gone well. Reading
+    /// happens at a start: there the process is killed first. What went astray shows only at a
+    /// start too: there the power fails after `lasts`.
+    DiskStrike {
+        who: Target,
+        kind: Kind,
+        after: u64,
+        word: u64,
+        lasts: Duration,
+        down: Duration,
+    },
+    /// There is room for so many bytes more.
+    FullDisk {
+        who: Target,
+        room: u64,
+        lasts: Duration,
+        down: Duration,
+    },
+    /// Syncs do nothing and say that they did, until the power fails after `lasts`.
+    LyingDisk {
+        who: Target,
+        lasts: Duration,
+        down: Duration,
+    },
+    /// The power fails, and what is on the disk changes.
+    Rot {
+        who: Target,
+        kind: Rot,
+        word: u64,
+        down: Duration,
+    },
+    /// As `Rot`, on several disks at once: perhaps more than the ensemble can stand.
+    Ruin {
+        count: u64,
+        word: u64,
+        down: Duration,
+    },
     /// The wall clock is set.
     JumpWall { who: Target, ms: i64 },
     /// The clocks run at another rate.
     Drift { who: Target, ppm: i32 },
+}
+
+impl Fault {
+    /// It changes what a disk holds or answers.
+    pub const fn is_of_a_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::FailDisk { .. }
+                | Self::DiskStrike { .. }
+                | Self::FullDisk { .. }
+                | Self::LyingDisk { .. }
+                | Self::Rot { .. }
+                | Self::Ruin { .. }
+        )
+    }
 }
 
 /// A fault and its time.

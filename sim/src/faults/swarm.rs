@@ -7,6 +7,7 @@ use std::time::Duration;
 use vivarium_core::config::{Rules, Throttle};
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
+use vivarium_storage::faulty::{Kind, Rot};
 
 use super::{Fault, GIVE_UP_MAX, Planned, Shape, Strike, Target};
 use crate::clients::people::CHIEF;
@@ -42,11 +43,31 @@ pub enum Family {
     CutHome,
     /// The newest proposals reach one follower only before the leader dies.
     Orphan,
+    /// Reads, writes and syncs that fail.
+    DiskErrors,
+    FullDisk,
+    LyingDisk,
+    /// Bits and sectors that change.
+    Rot,
+    /// Writes and reads that go to another place.
+    Stray,
+    /// So many disks rot at once that the ensemble may have to stop for good.
+    Ruin,
 }
 
 impl Family {
     /// Each drawn for itself, so that the choice among the others stays what it was.
     pub const LATER: [Self; 2] = [Self::CutHome, Self::Orphan];
+
+    /// As those before, from a stream of their own, and in how many of a hundred runs.
+    pub const DISKS: [(Self, u64); 6] = [
+        (Self::DiskErrors, 20),
+        (Self::FullDisk, 20),
+        (Self::LyingDisk, 20),
+        (Self::Rot, 15),
+        (Self::Stray, 15),
+        (Self::Ruin, 3),
+    ];
 
     pub const ALL: [Self; 18] = [
         Self::CrashAny,
@@ -116,6 +137,10 @@ pub fn draw(seed: u64, options: Options) -> RunConfig {
     let mut later = streams.stream(Purpose::Swarm, 1);
     let chosen = Family::LATER.into_iter().filter(|_| later.chance(1, 5));
     config.families.extend(chosen);
+    let mut disks = streams.stream(Purpose::Swarm, 3);
+    config.disk.sector_bytes = *disks.pick(&[512, 4096]);
+    let chosen = Family::DISKS.map(|(family, often)| disks.chance(often, 100).then_some(family));
+    config.families.extend(chosen.into_iter().flatten());
     config.families.sort_unstable();
     schedule(&mut config, &streams);
     let setup = config.setup();
@@ -158,6 +183,7 @@ fn disk(s: &mut Stream) -> DiskConfig {
         hiccup_per_mille: *s.pick(&[0, 5, 50]),
         hiccup: *s.pick(&[20 * MS, 200 * MS]),
         group_max: *s.pick(&[1, 4, 1_000]),
+        sector_bytes: 512,
     }
 }
 
@@ -361,6 +387,58 @@ fn fault(family: Family, s: &mut Stream, rhythm: &Rhythm, config: &RunConfig) ->
         Family::SlowDisk | Family::StallDisk | Family::FailDisk | Family::Clocks => {
             slow_fault(family, s, word, lasts, config)
         }
+        family => disk_fault(family, s, word, lasts, config),
+    }
+}
+
+/// Disks that fail, lie and forget.
+fn disk_fault(
+    family: Family,
+    s: &mut Stream,
+    word: u64,
+    lasts: Duration,
+    config: &RunConfig,
+) -> Fault {
+    let who = *s.pick(&[Target::Any(word), Target::Leader, Target::Follower(word)]);
+    let down = Duration::from_nanos(s.range(MS, 1_000 * MS));
+    let most = *s.pick(&[1, 600, 20_000]);
+    let room = s.below(most);
+    let strike = |kind, after| Fault::DiskStrike {
+        who,
+        kind,
+        after,
+        word,
+        lasts,
+        down,
+    };
+    match family {
+        Family::DiskErrors => {
+            let kind = *s.pick(&[Kind::Read, Kind::Write, Kind::Sync]);
+            strike(kind, s.below(12))
+        }
+        Family::Stray => {
+            let kind = *s.pick(&[Kind::StrayRead, Kind::StrayWrite]);
+            strike(kind, s.below(12))
+        }
+        Family::FullDisk => Fault::FullDisk {
+            who,
+            room,
+            lasts,
+            down,
+        },
+        Family::LyingDisk => Fault::LyingDisk { who, lasts, down },
+        Family::Rot => Fault::Rot {
+            who,
+            kind: *s.pick(&[Rot::Bit, Rot::Sector]),
+            word,
+            down,
+        },
+        Family::Ruin => Fault::Ruin {
+            count: s.range(1, u64::from(config.voters)),
+            word,
+            down,
+        },
+        _ => unreachable!("{family:?} is no matter of failing disks"),
     }
 }
 

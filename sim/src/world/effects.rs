@@ -1,5 +1,7 @@
 //! Carries out what a turn asked for, one effect after the other, until the process dies.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use vivarium_core::boundary::{
     Action, CloseReason, Event as Report, Fault, Outbox, SnapshotStep, Span, Whom, WriteOp,
@@ -10,6 +12,9 @@ use vivarium_core::node::RoleName;
 use super::World;
 use super::host::PendingCrash;
 use crate::net::{Machine, PipeId, Port};
+
+/// How long the process stays away after a failure of its disk, unless the fault says otherwise.
+const DOWN_AFTER_FAILURE: Duration = Duration::from_millis(300);
 
 const fn pipe_of(id: u64) -> PipeId {
     PipeId(id as u32)
@@ -223,10 +228,13 @@ impl World {
         self.tell(h, format_args!("halts: {fault:?}"));
         let host = &mut self.hosts[h];
         let ServerId(id) = host.id;
-        let down = host.down_after_failure.take();
+        let mut down = None;
         let expected = match fault {
             Fault::Stopped => true,
-            Fault::Disk => down.is_some(),
+            Fault::Disk => {
+                down = host.down_after_failure.or(Some(DOWN_AFTER_FAILURE));
+                host.disk.has_failed()
+            }
             Fault::CommitMismatch { .. }
             | Fault::RecordUndecodable { .. }
             | Fault::ServerIdTooLarge { .. }

@@ -117,6 +117,8 @@ pub(super) struct Host {
     pub(super) disk_faults: u32,
     /// How long the process stays away after a failure of its disk.
     pub(super) down_after_failure: Option<Duration>,
+    /// Why the last start was refused, if what the disk held has to come from the others.
+    pub(super) lost: Option<String>,
     pub(super) view: View,
     pub(super) turn_stream: Stream,
     pub(super) clock_stream: Stream,

@@ -25,21 +25,14 @@ impl World {
             return;
         }
         let config = self.node_config(h);
-        let host = &mut self.hosts[h];
-        host.incarnation = process;
-        let id = host.id;
-        let found = match host.disk.open(config.seed, config.mutants) {
-            Ok(found) => found,
-            Err(refusal) => {
-                self.violate(
-                    "recovery-refused",
-                    format!("server {id} can not read what it wrote: {refusal}"),
-                );
-                return;
-            }
+        self.hosts[h].incarnation = process;
+        let Some(found) = self.open_disk(h, &config) else {
+            return;
         };
+        let host = &mut self.hosts[h];
+        let id = host.id;
         let now = host.clock.read(self.time.now());
-        host.node = Some(Node::boot(config, found, now));
+        host.node = Some(Node::boot(config, *found, now));
         self.net.start(&mut self.time, host.machine);
         let t = self.time.now();
         let host = &self.hosts[h];
@@ -183,9 +176,9 @@ impl World {
         }
         let id = host.id;
         match host.disk.finish_snapshot(&self.config.disk) {
-            Ok(takes) => {
+            Ok((ok, takes)) => {
                 self.plan_snapshot_step(h, takes);
-                self.enter(h, Inbound::SnapshotStored { ok: true });
+                self.enter(h, Inbound::SnapshotStored { ok });
             }
             Err(refusal) => {
                 let evidence = format!("server {id}: a healthy disk refused: {refusal}");

@@ -3,6 +3,7 @@
 //! Each event happens at one moment and changes one machine; what it causes elsewhere is planned.
 //! The world asks the machine under test for nothing but turns, and tells checkers everything.
 
+mod damage;
 mod effects;
 mod host;
 mod lives;
@@ -107,6 +108,8 @@ pub struct World {
     ambush: Option<Ambush>,
     ambush_stream: Stream,
     healed: bool,
+    /// When a server last got an empty disk.
+    replaced: SimTime,
     /// Clients have begun, and have been told to ask for nothing new.
     begun: bool,
     quiet: bool,
@@ -152,6 +155,7 @@ impl World {
             ambush: config.ambush.clone(),
             ambush_stream: streams.stream(Purpose::Nemesis, 1_000),
             healed: false,
+            replaced: SimTime::ZERO,
             begun: false,
             quiet: false,
             trace,
@@ -317,7 +321,7 @@ fn new_host(h: u16, config: &RunConfig, streams: &Streams) -> Host {
         machine: Machine(h),
         node: None,
         incarnation: 0,
-        disk: Disk::new(streams.stream(Purpose::Disk, who)),
+        disk: Disk::new(streams.stream(Purpose::Disk, who), config.disk.sector_bytes),
         clock: Clock::new(SimTime::ZERO, mono, wall_off, drift),
         paused: None,
         pauses: 0,
@@ -332,6 +336,7 @@ fn new_host(h: u16, config: &RunConfig, streams: &Streams) -> Host {
         strike: None,
         disk_faults: 0,
         down_after_failure: None,
+        lost: None,
         view: View::default(),
         turn_stream: streams.stream(Purpose::Turn, who),
         clock_stream,

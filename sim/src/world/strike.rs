@@ -77,11 +77,12 @@ impl World {
                 self.hosts[h].disk.stalled = true;
                 self.plan_disk_well(h, lasts);
             }
-            Fault::FailDisk { who, down } => {
-                let Some(h) = self.find(who) else { return };
-                self.hosts[h].disk.fail_next = true;
-                self.hosts[h].down_after_failure = Some(down);
-            }
+            Fault::FailDisk { .. }
+            | Fault::DiskStrike { .. }
+            | Fault::FullDisk { .. }
+            | Fault::LyingDisk { .. }
+            | Fault::Rot { .. }
+            | Fault::Ruin { .. } => self.strike_disk(fault),
             Fault::JumpWall { who, ms } => {
                 let Some(h) = self.find(who) else { return };
                 self.hosts[h].clock.jump_wall(ms);
@@ -110,7 +111,7 @@ impl World {
     }
 
     /// The server that a fault is meant for, if it runs.
-    fn find(&self, who: Target) -> Option<usize> {
+    pub(super) fn find(&self, who: Target) -> Option<usize> {
         let up: Vec<usize> = (0..self.hosts.len())
             .filter(|h| self.hosts[*h].is_up())
             .collect();
@@ -187,7 +188,7 @@ impl World {
         self.resume(self.index(id), None);
     }
 
-    fn plan_disk_well(&mut self, h: usize, lasts: Option<Duration>) {
+    pub(super) fn plan_disk_well(&mut self, h: usize, lasts: Option<Duration>) {
         let now = self.time.now();
         let host = &mut self.hosts[h];
         host.disk_faults += 1;
@@ -207,9 +208,14 @@ impl World {
         }
         host.disk.slow = 1;
         host.disk.stalled = false;
+        host.disk.files().set_room(None);
         if std::mem::take(&mut host.disk.held) {
             let process = host.incarnation;
             self.group_ends(h, process);
+        }
+        if which.is_some() && self.hosts[h].disk.files().is_damaged() {
+            let down = self.hosts[h].down_after_failure;
+            self.crash(h, true, down);
         }
     }
 
@@ -372,7 +378,7 @@ impl World {
         self.mend_network();
         for h in 0..self.hosts.len() {
             self.hosts[h].strike = None;
-            self.hosts[h].disk.fail_next = false;
+            self.hosts[h].disk.files().disarm();
             self.disk_well(h, None);
             self.resume(h, None);
             if !self.hosts[h].is_up() {

@@ -1,14 +1,15 @@
 //! Random lives of a server with power losses between and inside all steps: the directory is
 //! always loadable, holds all that was synced and nothing that was never written.
 
-use std::io;
-
 use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::ids::{Epoch, Zxid};
+use vivarium_core::recovery::Recovered;
 
 use super::{History, OPTIONS, assert_state, database_of, record, snapshot_steps, z};
+use crate::crashes::{Tried, every_crash};
+use crate::faulty::{FaultyFiles, Kind, Strike};
 use crate::mem::{Choice, MemFiles};
-use crate::{Dir, Files, Options, Performed, StorageError, Store};
+use crate::{Options, Performed, StorageError, Store};
 
 /// Same numbers for the same seed.
 struct Rng(u64);
@@ -22,61 +23,6 @@ impl Rng {
     }
 }
 
-/// Files that stop working after some number of changes: the moment of a crash.
-struct Fuse {
-    files: MemFiles,
-    changes_left: Option<u64>,
-}
-
-impl Fuse {
-    fn burn(&mut self) -> io::Result<()> {
-        match &mut self.changes_left {
-            Some(0) => Err(io::Error::other("the power is gone")),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-impl Files for Fuse {
-    fn list(&self, dir: Dir) -> io::Result<Vec<String>> {
-        self.files.list(dir)
-    }
-    fn len(&self, dir: Dir, name: &str) -> io::Result<u64> {
-        self.files.len(dir, name)
-    }
-    fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.files.read_at(dir, name, offset, buf)
-    }
-    fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.burn()?;
-        self.files.write_at(dir, name, offset, bytes)
-    }
-    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()> {
-        self.burn()?;
-        self.files.set_len(dir, name, len)
-    }
-    fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {
-        self.burn()?;
-        self.files.sync(dir, name)
-    }
-    fn sync_dir(&mut self, dir: Dir) -> io::Result<()> {
-        self.burn()?;
-        self.files.sync_dir(dir)
-    }
-    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> io::Result<()> {
-        self.burn()?;
-        self.files.rename(dir, from, to)
-    }
-    fn remove(&mut self, dir: Dir, name: &str) -> io::Result<()> {
-        self.burn()?;
-        self.files.remove(dir, name)
-    }
-}
-
 /// A state that the directory may hold after a crash: some beginning of `history`, at least `sure`
 /// transactions of it, with one of the epochs.
 #[derive(Clone, Debug)]
@@ -87,17 +33,60 @@ struct May {
     current: (Epoch, Epoch),
 }
 
+impl May {
+    fn allows(&self, state: &Recovered) -> bool {
+        let last = state.database.applied();
+        let n = self.history.partition_point(|(zxid, _)| *zxid <= last);
+        let epochs = [self.current.0, self.current.1, last.epoch()];
+        n >= self.sure
+            && n.checked_sub(1).map_or(Zxid::ZERO, |at| self.history[at].0) == last
+            && database_of(&self.history[..n]).digest() == state.database.digest()
+            && (state.accepted == self.accepted.0 || state.accepted == self.accepted.1)
+            && epochs.contains(&state.current)
+            && state.current >= self.current.0.min(self.current.1)
+    }
+
+    /// What is possible inside a step between two states, which installs `target` if that is given.
+    fn between(mut before: Self, mut after: Self, target: Option<History>) -> Vec<Self> {
+        // Epochs may be the old or the new; what is sure is sure in both.
+        before.accepted.1 = after.accepted.1;
+        before.current.1 = after.current.1;
+        after.accepted.0 = before.accepted.0;
+        after.current.0 = before.current.0;
+        after.sure = after.sure.min(before.sure);
+        // A truncation may have come half way.
+        if after.history.len() < before.history.len() {
+            before.sure = before.sure.min(after.history.len());
+        }
+        let mut allowed = vec![after, before.clone()];
+        // An install drops the end that the leader never had before it takes over.
+        if let Some(target) = target {
+            let last = target.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+            let kept = before.history.partition_point(|(zxid, _)| *zxid <= last);
+            for may in &mut allowed {
+                may.sure = may.sure.min(kept);
+            }
+            allowed.push(Self {
+                sure: target.len(),
+                history: target,
+                ..before
+            });
+        }
+        allowed
+    }
+}
+
 /// A server's life as it should be.
 struct Life {
     rng: Rng,
-    store: Option<Store<Fuse>>,
+    store: Option<Store<FaultyFiles>>,
     history: History,
     synced: usize,
     accepted: Epoch,
     current: Epoch,
     /// Of the newest snapshot, which promises its history even where the log was not synced.
     background: Vec<SnapshotStep>,
-    /// What an install that is under way will make of the history.
+    /// What the install in the last step made of the history, or will make of it.
     target: Option<History>,
     mark: u8,
     crashes: u32,
@@ -105,13 +94,12 @@ struct Life {
 
 impl Life {
     fn new(seed: u64) -> Self {
-        let files = Fuse {
-            files: MemFiles::new(),
-            changes_left: None,
-        };
+        let mut rng = Rng(seed);
+        let sector = if rng.below(2) == 0 { 512 } else { 4096 };
+        let files = FaultyFiles::new(MemFiles::with_sectors(sector));
         let (store, _) = Store::open(files, OPTIONS).expect("opened");
         Self {
-            rng: Rng(seed),
+            rng,
             store: Some(store),
             history: Vec::new(),
             synced: 0,
@@ -124,7 +112,7 @@ impl Life {
         }
     }
 
-    fn store(&mut self) -> &mut Store<Fuse> {
+    fn store(&mut self) -> &mut Store<FaultyFiles> {
         self.store.as_mut().expect("open")
     }
 
@@ -160,6 +148,7 @@ impl Life {
     /// One operation; in a crash it may burn out half way. Gives the states that are possible then.
     fn step(&mut self) -> (Result<(), StorageError>, May, May) {
         let before = self.now();
+        self.target = None;
         let choice = self.rng.below(20);
         let result = match choice {
             0..=7 => self.append(),
@@ -266,7 +255,6 @@ impl Life {
             assert_eq!(performed, Performed::Done);
             self.synced = self.history.len();
         }
-        self.target = None;
         self.history = history;
         self.synced = self.history.len();
         Ok(())
@@ -289,14 +277,14 @@ impl Life {
 
     /// The process dies, the machine lives: the page cache is there for the next process.
     fn kill(&mut self, allowed: &[May]) {
-        let files = self.store.take().expect("open").into_files().files;
+        let files = self.store.take().expect("open").into_files();
         self.start(files, allowed);
     }
 
     /// Power fails.
     fn crash(&mut self, allowed: &[May]) {
         self.crashes += 1;
-        let mut files = self.store.take().expect("open").into_files().files;
+        let files = self.store.take().expect("open").into_files();
         let style = self.rng.below(4);
         let rng = &mut self.rng;
         files.crash(|choice, below| match (style, choice) {
@@ -309,45 +297,26 @@ impl Life {
     }
 
     /// The next process comes; power may fail on its way.
-    fn start(&mut self, mut files: MemFiles, allowed: &[May]) {
+    fn start(&mut self, files: FaultyFiles, allowed: &[May]) {
         if self.rng.below(3) == 0 {
-            files = self.half_opened(files);
+            self.half_open(&files);
         }
-        let files = Fuse {
-            files,
-            changes_left: None,
-        };
+        files.set_changes_left(None);
         self.come_back(files, allowed)
             .expect("the directory is loadable");
     }
 
-    /// What a start that loses power on its way leaves.
-    fn half_opened(&mut self, files: MemFiles) -> MemFiles {
-        let shared = std::rc::Rc::new(std::cell::RefCell::new(Fuse {
-            files,
-            changes_left: Some(self.rng.below(12)),
-        }));
-        let _ = Store::open(Shared(shared.clone()), OPTIONS);
-        let mut files = shared.borrow().files.clone();
+    /// A start that loses power on its way.
+    fn half_open(&mut self, files: &FaultyFiles) {
+        files.set_changes_left(Some(self.rng.below(12)));
+        let _ = Store::open(files.clone(), OPTIONS);
         files.crash(|_, below| self.rng.below(below));
-        files
     }
 
-    fn come_back(&mut self, files: Fuse, allowed: &[May]) -> Result<(), StorageError> {
+    fn come_back(&mut self, files: FaultyFiles, allowed: &[May]) -> Result<(), StorageError> {
         let (store, state) = Store::open(files, OPTIONS)?;
         let last = state.database.applied();
-        let digest = state.database.digest();
-        let fits = |may: &&May| {
-            let n = may.history.partition_point(|(zxid, _)| *zxid <= last);
-            let epochs = [may.current.0, may.current.1, last.epoch()];
-            n >= may.sure
-                && n.checked_sub(1).map_or(Zxid::ZERO, |at| may.history[at].0) == last
-                && database_of(&may.history[..n]).digest() == digest
-                && (state.accepted == may.accepted.0 || state.accepted == may.accepted.1)
-                && epochs.contains(&state.current)
-                && state.current >= may.current.0.min(may.current.1)
-        };
-        let Some(may) = allowed.iter().find(fits) else {
+        let Some(may) = allowed.iter().find(|may| may.allows(&state)) else {
             panic!(
                 "{last} with epochs {} and {} is none of {:?}",
                 state.accepted,
@@ -369,39 +338,6 @@ impl Life {
     }
 }
 
-/// A store's files that the test keeps a hand on.
-struct Shared(std::rc::Rc<std::cell::RefCell<Fuse>>);
-
-impl Files for Shared {
-    fn list(&self, dir: Dir) -> io::Result<Vec<String>> {
-        self.0.borrow().list(dir)
-    }
-    fn len(&self, dir: Dir, name: &str) -> io::Result<u64> {
-        self.0.borrow().len(dir, name)
-    }
-    fn read_at(&self, dir: Dir, name: &str, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.borrow().read_at(dir, name, offset, buf)
-    }
-    fn write_at(&mut self, dir: Dir, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.borrow_mut().write_at(dir, name, offset, bytes)
-    }
-    fn set_len(&mut self, dir: Dir, name: &str, len: u64) -> io::Result<()> {
-        self.0.borrow_mut().set_len(dir, name, len)
-    }
-    fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {
-        self.0.borrow_mut().sync(dir, name)
-    }
-    fn sync_dir(&mut self, dir: Dir) -> io::Result<()> {
-        self.0.borrow_mut().sync_dir(dir)
-    }
-    fn rename(&mut self, dir: Dir, from: &str, to: &str) -> io::Result<()> {
-        self.0.borrow_mut().rename(dir, from, to)
-    }
-    fn remove(&mut self, dir: Dir, name: &str) -> io::Result<()> {
-        self.0.borrow_mut().remove(dir, name)
-    }
-}
-
 fn live(seed: u64, steps: u32) -> u32 {
     let mut life = Life::new(seed);
     for _ in 0..steps {
@@ -417,35 +353,13 @@ fn live(seed: u64, steps: u32) -> u32 {
 }
 
 fn die_inside(life: &mut Life) {
-    life.store().files_mut().changes_left = Some(life.rng.below(30));
-    let (result, mut before, mut after) = life.step();
+    let left = life.rng.below(30);
+    life.store().files().set_changes_left(Some(left));
+    let (result, before, after) = life.step();
     if result.is_ok() {
         return life.crash(&[life.now()]);
     }
-    // Epochs may be the old or the new; what is sure is sure in both.
-    before.accepted.1 = after.accepted.1;
-    before.current.1 = after.current.1;
-    after.accepted.0 = before.accepted.0;
-    after.current.0 = before.current.0;
-    after.sure = after.sure.min(before.sure);
-    // A truncation may have come half way.
-    if after.history.len() < before.history.len() {
-        before.sure = before.sure.min(after.history.len());
-    }
-    let mut allowed = vec![after, before.clone()];
-    // An install drops the end that the leader never had before it takes over.
-    if let Some(target) = life.target.take() {
-        let last = target.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
-        let kept = before.history.partition_point(|(zxid, _)| *zxid <= last);
-        for may in &mut allowed {
-            may.sure = may.sure.min(kept);
-        }
-        allowed.push(May {
-            sure: target.len(),
-            history: target,
-            ..before
-        });
-    }
+    let allowed = May::between(before, after, life.target.take());
     if life.rng.below(2) == 0 {
         life.kill(&allowed);
     } else {
@@ -466,6 +380,45 @@ fn any_crash_leaves_what_was_synced_and_nothing_else() {
     assert!(crashes > 2_000, "{crashes} crashes say little");
 }
 
+/// Every place between two file operations of some lives, not only drawn ones.
+#[test]
+fn every_crash_point_leaves_what_was_synced_and_nothing_else() {
+    let mut all = Tried::default();
+    for seed in 0..6 {
+        let mut life = Life::new(seed);
+        let files = life.store().files().clone();
+        let base = files.files().clone();
+        files.record();
+        let mut ops = Vec::new();
+        // By the number of operations that are done.
+        let mut allowed = vec![vec![life.now()]];
+        for _ in 0..25 {
+            let (result, before, after) = life.step();
+            result.expect("nothing fails");
+            ops.extend(files.take_journal());
+            allowed.truncate(ops.len());
+            let between = May::between(before, after, life.target.take());
+            allowed.resize(ops.len(), between);
+            allowed.push(vec![life.now()]);
+        }
+        let tried = every_crash(&base, &ops, 12, &mut |done, files| {
+            let (store, state) = Store::open(files, OPTIONS).expect("the directory is loadable");
+            let fits = allowed[done].iter().any(|may| may.allows(&state));
+            assert!(
+                fits,
+                "life {seed} after {done} operations: {}",
+                state.database.applied()
+            );
+            let (_, again) = Store::open(store.into_files(), OPTIONS).expect("loadable again");
+            assert_eq!(again.database.digest(), state.database.digest());
+            assert_eq!(again.accepted, state.accepted);
+        });
+        all.points += tried.points;
+        all.states += tried.states;
+    }
+    assert!(all.points > 500 && all.states > 3_000, "{all:?} say little");
+}
+
 #[test]
 fn an_install_cut_off_anywhere_never_mixes_two_histories() {
     // The leader has 1:10, which this server never saw; this server has an end of epoch 2 that the
@@ -475,21 +428,19 @@ fn an_install_cut_off_anywhere_never_mixes_two_histories() {
     let new = super::records(1, 1, 10);
     let mut outcomes = [0; 2];
     for changes in 0..40 {
-        let files = Fuse {
-            files: MemFiles::new(),
-            changes_left: None,
-        };
+        let files = FaultyFiles::default();
         let (mut store, _) = Store::open(files, OPTIONS).expect("opened");
         super::set_epochs(&mut store, 2);
         super::append(&mut store, &old);
         store.sync().expect("synced");
-        store.files_mut().changes_left = Some(changes);
+        store.files().set_changes_left(Some(changes));
         for step in snapshot_steps(&new, 500) {
             if store.perform(&WriteOp::Install(step)).is_err() {
                 break;
             }
         }
-        let mut files = store.into_files().files;
+        let files = store.into_files();
+        files.set_changes_left(None);
         files.crash(|_, below| below - 1);
         let (_, state) = Store::open(files, OPTIONS).expect("loadable");
         let last = state.database.applied();
@@ -508,21 +459,19 @@ fn a_truncation_cut_off_anywhere_needs_no_log_that_was_never_there() {
     // The second snapshot is of transactions that the log never held.
     let history = super::records(0, 1, 30);
     for changes in 0..20 {
-        let files = Fuse {
-            files: MemFiles::new(),
-            changes_left: None,
-        };
+        let files = FaultyFiles::default();
         let (mut store, _) = Store::open(files, OPTIONS).expect("opened");
         super::append(&mut store, &history[..15]);
         super::take_snapshot(&mut store, &history[..20]);
         let (mut store, _) = Store::open(store.into_files(), OPTIONS).expect("opened");
         super::append(&mut store, &history[20..]);
         store.sync().expect("synced");
-        store.files_mut().changes_left = Some(changes);
+        store.files().set_changes_left(Some(changes));
         let done = store
             .perform(&WriteOp::Truncate { after: Zxid(12) })
             .is_ok();
-        let mut files = store.into_files().files;
+        let files = store.into_files();
+        files.set_changes_left(None);
         files.crash(|_, _| 0);
         let (_, state) = Store::open(files, OPTIONS).expect("loadable");
         let n = state.database.applied().0 as usize;
@@ -533,19 +482,115 @@ fn a_truncation_cut_off_anywhere_needs_no_log_that_was_never_there() {
 
 #[test]
 fn a_failed_sync_is_never_forgotten() {
-    let files = Fuse {
-        files: MemFiles::new(),
-        changes_left: None,
-    };
-    let (mut store, _) = Store::open(files, Options { ..OPTIONS }).expect("opened");
+    let (mut store, _) = Store::open(FaultyFiles::default(), OPTIONS).expect("opened");
     super::append(&mut store, &super::records(0, 1, 2));
-    store.files_mut().changes_left = Some(0);
+    strike(&store, Kind::Sync, 0, 0);
     assert!(matches!(store.sync(), Err(StorageError::Io { .. })));
-    store.files_mut().changes_left = None;
+    assert_eq!(store.files().take_errors(), 1);
     assert!(matches!(store.sync(), Err(StorageError::FailedBefore)));
     let step = SnapshotStep::Begin { zxid: Zxid::ZERO };
     assert!(matches!(
         store.snapshot_step(&step),
         Err(StorageError::FailedBefore)
     ));
+}
+
+fn strike(store: &Store<FaultyFiles>, kind: Kind, after: u64, word: u64) {
+    store.files().arm(Strike { kind, after, word });
+}
+
+/// The system shows what the failed sync did not write, and takes it for clean.
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_stable_after_the_next_start() {
+    let history = super::records(0, 1, 20);
+    for word in 0..50 {
+        let (mut store, _) = Store::open(FaultyFiles::default(), OPTIONS).expect("opened");
+        super::append(&mut store, &history[..10]);
+        store.sync().expect("synced");
+        super::append(&mut store, &history[10..]);
+        strike(&store, Kind::Sync, 0, word);
+        assert!(store.sync().is_err());
+        let (store, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
+        let n = state.database.applied().0 as usize;
+        assert_eq!(n, 20, "the process died, the machine did not");
+        store.files().crash(|_, _| 0);
+        let (_, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
+        assert_state(&state.database, &history);
+    }
+}
+
+/// Whatever byte the disk is full at.
+#[test]
+fn a_full_disk_takes_nothing_that_was_synced() {
+    let history = super::records(0, 1, 300);
+    let options = Options {
+        prealloc_bytes: 64 << 10,
+        ..OPTIONS
+    };
+    for room in (0..9000).step_by(23) {
+        let (mut store, _) = Store::open(FaultyFiles::default(), options).expect("opened");
+        let mut synced = 0;
+        store.files().set_room(Some(room));
+        for batch in history.chunks(5) {
+            let wrote = batch.iter().try_for_each(|(zxid, record)| {
+                let (zxid, record) = (*zxid, record.clone());
+                store.perform(&WriteOp::Append { zxid, record }).map(drop)
+            });
+            if wrote.and_then(|()| store.sync()).is_err() {
+                break;
+            }
+            synced += batch.len();
+        }
+        assert!(store.files().take_errors() > 0);
+        let files = store.into_files();
+        files.set_room(None);
+        if room % 2 == 0 {
+            files.crash(|_, _| 0);
+        }
+        let (_, state) = Store::open(files, options).expect("there is room again");
+        let n = state.database.applied().0 as usize;
+        assert!(
+            n >= synced,
+            "{synced} were synced with room for {room}, {n} are left"
+        );
+        assert_state(&state.database, &history[..n]);
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn known_bugs_of_the_disk_lose_what_was_synced() {
+    use vivarium_core::mutants::{Mutant, Mutants};
+
+    let open = |files, mutant| {
+        let mutants = Mutants::with(mutant);
+        Store::open(files, Options { mutants, ..OPTIONS })
+    };
+    let history = super::records(0, 1, 20);
+
+    let (mut store, _) = open(FaultyFiles::default(), Mutant::SyncRetried).expect("opened");
+    super::append(&mut store, &history);
+    strike(&store, Kind::Sync, 1, 0);
+    store.sync().expect("believed");
+    store.files().crash(|_, _| 0);
+    let (_, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
+    assert!(state.database.applied() < Zxid(20));
+
+    let (mut store, _) = open(FaultyFiles::default(), Mutant::RenameNotSynced).expect("opened");
+    super::perform(&mut store, WriteOp::AcceptedEpoch(Epoch(5)));
+    store.files().crash(|_, _| 0);
+    let (_, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
+    assert_eq!(state.accepted, Epoch(0));
+
+    let (mut store, _) = open(FaultyFiles::default(), Mutant::PartialWriteCounted).expect("opened");
+    let history = super::records(0, 1, 50);
+    super::append(&mut store, &history[..10]);
+    store.sync().expect("synced");
+    super::append(&mut store, &history[10..]);
+    store.files().set_room(Some(200));
+    store.sync().expect("believed");
+    let files = store.into_files();
+    files.set_room(None);
+    let refused = Store::open(files, OPTIONS).unwrap_err();
+    assert!(matches!(refused, StorageError::Damaged { .. }), "{refused}");
 }

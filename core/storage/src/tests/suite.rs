@@ -14,6 +14,7 @@ use crate::mem::MemFiles;
 use crate::{Dir, Files, Options, Performed, RealFiles, Store};
 
 /// A directory that goes away.
+#[derive(Debug)]
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
