@@ -393,12 +393,16 @@ impl Disk {
     ) -> Result<(bool, Option<u64>), StorageError> {
         let step = self.snapshot.pop_front().expect("a step is under way");
         let store = self.store.as_mut().expect("a process runs");
-        let stepped = store.snapshot_step(&step);
-        self.note_errors();
-        let ok = match stepped {
-            Ok(()) => true,
-            Err(_) if self.struck || self.failed => false,
-            Err(e) => return Err(e),
+        let ok = if self.failed {
+            false
+        } else {
+            let stepped = store.snapshot_step(&step);
+            self.note_errors();
+            match stepped {
+                Ok(()) => true,
+                Err(_) if self.struck => false,
+                Err(e) => return Err(e),
+            }
         };
         let next = (!self.snapshot.is_empty()).then(|| self.snapshot_takes(config));
         Ok((ok, next))
@@ -416,6 +420,11 @@ impl Disk {
                 self.stream.below(6 * writes)
             };
             self.files.set_changes_left(Some(changes));
+            if self.failed {
+                // The writer has ended, and its queue with it.
+                self.queue.clear();
+                self.snapshot.clear();
+            }
             let snapshot_first = self.stream.chance(1, 2);
             if let (true, Some(step)) = (snapshot_first, self.snapshot.pop_front()) {
                 // The power is about to go: failing is what happens.
