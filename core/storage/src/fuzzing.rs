@@ -9,7 +9,6 @@
 use std::io;
 
 use vivarium_core::ids::{Epoch, SessionId, Zxid};
-use vivarium_core::mutants::Mutants;
 use vivarium_core::recovery::Recovered;
 use vivarium_core::time::WallMs;
 use vivarium_core::wire::records::op;
@@ -26,15 +25,13 @@ use crate::names;
 use crate::packing::Packing;
 use crate::store::{Options, Store};
 
-const OPTIONS: Options = Options {
-    prealloc_bytes: 8192,
-    snap_retain: 3,
-    reserve_bytes: 0,
-    purge_with_snapshot: true,
-    packing: Packing::Plain,
-    seed: 7,
-    mutants: Mutants::NONE,
-};
+fn options() -> Options {
+    Options {
+        prealloc_bytes: 8192,
+        seed: 7,
+        ..Options::default()
+    }
+}
 
 /// Files that nobody reads with a buffer out of all proportion.
 struct Measured(MemFiles);
@@ -77,7 +74,7 @@ impl Files for Measured {
 
 /// A directory as a server leaves it that has never done anything.
 fn fresh() -> MemFiles {
-    let (store, _) = Store::open(MemFiles::new(), OPTIONS).expect("an empty directory is fine");
+    let (store, _) = Store::open(MemFiles::new(), options()).expect("an empty directory is fine");
     store.into_files()
 }
 
@@ -92,7 +89,7 @@ fn put(files: &mut MemFiles, dir: Dir, name: &str, bytes: &[u8]) {
 
 /// Starts; and again, in two ways, if that succeeds.
 fn start(files: MemFiles) -> Option<Recovered> {
-    let (store, found) = match Store::open(Measured(files), OPTIONS) {
+    let (store, found) = match Store::open(Measured(files), options()) {
         Ok(opened) => opened,
         Err(why) => {
             refused_in_words(&why);
@@ -103,7 +100,7 @@ fn start(files: MemFiles) -> Option<Recovered> {
     let Measured(files) = store.into_files();
     let platter = files.platter();
     for files in [files, platter] {
-        let again = Store::open(Measured(files), OPTIONS);
+        let again = Store::open(Measured(files), options());
         let (_, again) = again.expect("what a start has made can be started from");
         assert_eq!((Extent::of(&again), again.database.digest()), now);
     }
