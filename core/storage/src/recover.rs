@@ -14,7 +14,8 @@ use vivarium_core::recovery::Recovery;
 use crate::epochs;
 use crate::error::{About, CURE_RESYNC, CURE_TRUST, StorageError};
 use crate::files::{Dir, Files};
-use crate::log_reader::{BLOCK_BYTES, Ending, LogFile, Record, Scan, scan};
+use crate::log_format::put_record;
+use crate::log_reader::{Ending, LogFile, Record, Scan, scan, scan_on};
 use crate::names;
 use crate::snapshot;
 
@@ -384,31 +385,29 @@ fn damaged(file: &LogFile, offset: u64, problem: String) -> StorageError {
     }
 }
 
-/// Writes what is in the file to where it is. The process before this one may have ended because a
-/// sync failed. Then the system shows bytes that are not on disk and takes them for clean: a sync
-/// would succeed and write nothing.
+/// Writes the records from an offset on to where they are. The process before this one may have
+/// ended because a sync failed. Then the system shows bytes that are not on disk and takes them for
+/// clean: a sync would succeed and write nothing. Nothing is written but what has its checksum.
 fn write_again<F: Files>(
     files: &mut F,
-    name: &str,
+    file: &LogFile,
     from: u64,
     to: u64,
 ) -> Result<(), StorageError> {
-    let mut block = vec![0; to.saturating_sub(from).min(BLOCK_BYTES) as usize];
-    let mut at = from;
-    while at < to {
-        let wanted = (to - at).min(BLOCK_BYTES) as usize;
-        let n = files
-            .read_at(Dir::Logs, name, at, &mut block[..wanted])
-            .about("read", Dir::Logs, name)?;
-        if n == 0 {
-            break;
-        }
-        files
-            .write_at(Dir::Logs, name, at, &block[..n])
-            .about("write", Dir::Logs, name)?;
-        at += n as u64;
+    if from >= to {
+        return Ok(());
     }
-    Ok(())
+    let mut records = Vec::new();
+    let end = scan_on(files, file, from, &mut |record| {
+        put_record(&record.txn, &mut records);
+    })?;
+    if end != to {
+        let problem = format!("it was read twice, and ended at {to} and at {end}");
+        return Err(damaged(file, from, problem));
+    }
+    files
+        .write_at(Dir::Logs, &file.name, from, &records)
+        .about("write", Dir::Logs, &file.name)
 }
 
 /// Makes what was read stable, and the end of the log clean: after a kill the last writes may be
@@ -436,7 +435,7 @@ pub(crate) fn settle<F: Files>(files: &mut F, loaded: &mut Loaded) -> Result<(),
             continue;
         }
         if let Some(synced) = scanned.synced.filter(|_| file.is_last) {
-            write_again(files, name, synced, scanned.end)?;
+            write_again(files, file, synced, scanned.end)?;
         }
         files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
         let is_torn = scanned.ending == Ending::Torn;
