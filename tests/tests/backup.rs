@@ -488,6 +488,18 @@ fn one_file_is_enough_for_the_newest_state() {
     let exported = told(&["export", text(&file), "--path", "/n007"]);
     assert_eq!(exported["znodes"][0]["data"], "x");
     assert!(!file.with_extension("tmp").exists());
+    // Names alone, from where they lie.
+    for arguments in [
+        ["backup", "server-1/data", "-o", "here.snapshot"],
+        ["restore", "here.snapshot", "here", "--json"],
+        ["export", "here.snapshot", "-o", "here.json"],
+    ] {
+        let mut command = Command::new(program::vivarium());
+        let output = command.current_dir(source.dir()).args(arguments).output();
+        let output = output.expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
     // Without the list beside it the file itself tells its zxid.
     fs::remove_file(source.dir().join("newest.snapshot.json")).expect("removed");
     let dry = source.dir().join("dry");

@@ -68,6 +68,9 @@ pub(in super::super) fn about(verb: &str, path: &Path, error: &io::Error) -> Too
 
 /// A name in a directory is stable afterwards.
 pub(in super::super) fn sync_dir(path: &Path) -> Result<(), ToolError> {
+    // The directory of a name alone is the one that we are in.
+    let here = Path::new(".");
+    let path = if path == Path::new("") { here } else { path };
     let synced = File::open(path).and_then(|dir| dir.sync_all());
     synced.map_err(|e| about("sync", path, &e))
 }

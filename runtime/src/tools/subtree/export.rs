@@ -82,10 +82,7 @@ impl Export {
             .map_err(|e| about("write", &tmp, e.error()))?;
         written.sync_all().map_err(|e| about("sync", &tmp, &e))?;
         fs::rename(&tmp, file).map_err(|e| about("rename", &tmp, &e))?;
-        match file.parent() {
-            Some(dir) if dir != Path::new("") => sync_dir(dir)?,
-            _ => sync_dir(Path::new("."))?,
-        }
+        sync_dir(file.parent().unwrap_or(Path::new("")))?;
         let fields: Fields = vec![
             ("file", json!(file.display().to_string())),
             ("znodes", json!(items.len())),
