@@ -81,7 +81,7 @@ pub(super) fn write(source: &Source, file: &Path) -> Result<(Run, u64), ToolErro
     replace(&manifest_of(file), &text)?;
     drop(files);
     fs::remove_dir_all(&tmp).map_err(|e| about("remove", &tmp, &e))?;
-    sync_dir(file.parent().unwrap_or(Path::new("")))?;
+    sync_dir(file.parent().unwrap_or_else(|| Path::new("")))?;
     Ok((run, bytes))
 }
 

@@ -82,7 +82,7 @@ impl Export {
             .map_err(|e| about("write", &tmp, e.error()))?;
         written.sync_all().map_err(|e| about("sync", &tmp, &e))?;
         fs::rename(&tmp, file).map_err(|e| about("rename", &tmp, &e))?;
-        sync_dir(file.parent().unwrap_or(Path::new("")))?;
+        sync_dir(file.parent().unwrap_or_else(|| Path::new("")))?;
         let fields: Fields = vec![
             ("file", json!(file.display().to_string())),
             ("znodes", json!(items.len())),
