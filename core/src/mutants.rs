@@ -63,6 +63,8 @@ pub enum Mutant {
     ReadOnlyAccepts,
     /// A client that does not read is answered all the same.
     UnreadAnswered,
+    /// What could not be answered in its turn is answered after the session's next write.
+    OverdueAnswers,
     /// A sync that failed is tried again, and its success believed.
     SyncRetried,
     /// The rename that gives an epoch file its name is not synced.
@@ -102,6 +104,7 @@ impl Mutant {
         Self::LocalSessionLeaks,
         Self::ReadOnlyAccepts,
         Self::UnreadAnswered,
+        Self::OverdueAnswers,
         Self::SyncRetried,
         Self::RenameNotSynced,
         Self::PartialWriteCounted,

@@ -71,6 +71,12 @@ pub(super) enum Pending {
     Last { frame: Vec<u8>, why: CloseReason },
 }
 
+impl Pending {
+    fn is_upstream(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Sync { .. })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnId,
@@ -202,12 +208,23 @@ impl Connection {
 
     /// The request in front, if it needs nothing from upstream, and the bytes counted for it.
     pub(super) fn pop_ready(&mut self) -> Option<(Pending, usize)> {
-        if let (Pending::Write { .. } | Pending::Sync { .. }, _) = self.queue.front()? {
+        if self.queue.front()?.0.is_upstream() {
             return None;
         }
         let (pending, bytes) = self.queue.pop_front()?;
         self.queue_bytes -= bytes;
         Some((pending, bytes))
+    }
+
+    /// Does the request in front need nothing from upstream?
+    pub(super) fn is_ready(&self) -> bool {
+        let front = self.queue.front();
+        front.is_some_and(|(pending, _)| !pending.is_upstream())
+    }
+
+    /// Is any request upstream?
+    pub(super) fn waits_upstream(&self) -> bool {
+        self.queue.iter().any(|(pending, _)| pending.is_upstream())
     }
 
     /// Is this the transaction of the oldest write that waits? Transactions of a session that

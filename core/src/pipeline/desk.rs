@@ -341,37 +341,75 @@ impl Desk {
                 return Ok(());
             };
             self.settle(bytes);
-            match pending {
-                Pending::Parked {
-                    xid,
-                    op,
-                    body,
-                    identities,
-                } => {
-                    let session = c.session().expect("who asks has a session");
-                    let who = Who {
-                        conn: c.id,
-                        session,
-                        identities: &identities,
-                    };
-                    self.reply(who, xid, op, &body, ctx)?;
-                }
-                Pending::Refused { xid, error } => self.tell(c, xid, error, ctx),
-                Pending::Farewell { xid, why } => {
-                    self.tell(c, xid, ErrorCode::Ok, ctx);
-                    return Err(why);
-                }
-                Pending::Done { frame } => {
-                    self.sent += 1;
-                    ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
-                }
-                Pending::Last { frame, why } => {
-                    self.sent += 1;
-                    ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
-                    return Err(why);
-                }
-                Pending::Write { .. } | Pending::Sync { .. } => unreachable!("not ready"),
+            self.send_pending(c, pending, ctx)?;
+        }
+        Ok(())
+    }
+
+    /// Before the oldest write or sync of this connection is done: what was asked before it and
+    /// waits for nothing but its share of a turn is answered now, or it would show that write, and
+    /// its zxid would be newer than that of the answer behind it. How much that is is bounded by
+    /// how many requests a connection may have outstanding.
+    ///
+    /// # Errors
+    /// The client does not read: answers that it takes no time for would have to be kept.
+    pub(super) fn send_overdue(
+        &mut self,
+        c: &mut Connection,
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        if self.mutants.has(Mutant::OverdueAnswers) {
+            return Ok(());
+        }
+        while c.waits_upstream() && c.is_ready() {
+            if self.is_clogged(c) {
+                let unread = c.unread.bytes;
+                return Err(CloseReason::NotReading { unread });
             }
+            let (pending, bytes) = c.pop_ready().expect("seen above");
+            self.settle(bytes);
+            self.send_pending(c, pending, ctx)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what stood in front of the queue and waited for nothing any more.
+    fn send_pending(
+        &mut self,
+        c: &mut Connection,
+        pending: Pending,
+        ctx: &mut Serving<'_>,
+    ) -> Result<(), CloseReason> {
+        match pending {
+            Pending::Parked {
+                xid,
+                op,
+                body,
+                identities,
+            } => {
+                let session = c.session().expect("who asks has a session");
+                let who = Who {
+                    conn: c.id,
+                    session,
+                    identities: &identities,
+                };
+                self.reply(who, xid, op, &body, ctx)?;
+            }
+            Pending::Refused { xid, error } => self.tell(c, xid, error, ctx),
+            Pending::Farewell { xid, why } => {
+                self.tell(c, xid, ErrorCode::Ok, ctx);
+                return Err(why);
+            }
+            Pending::Done { frame } => {
+                self.sent += 1;
+                ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
+            }
+            Pending::Last { frame, why } => {
+                self.sent += 1;
+                ctx.out.reply(c.id, |out| out.extend_from_slice(&frame));
+                return Err(why);
+            }
+            Pending::Write { .. } | Pending::Sync { .. } => unreachable!("not ready"),
         }
         Ok(())
     }

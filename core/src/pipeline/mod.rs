@@ -227,6 +227,30 @@ impl Clients {
         self.forget(conn);
     }
 
+    /// A committed transaction is about to be applied to the tree: what its session has asked for
+    /// before is answered from the tree as it is.
+    pub fn before_applied(&mut self, session: SessionId, ctx: &mut Serving<'_>) {
+        if self.is_serving()
+            && let Some(&conn) = self.by_session.get(&session)
+        {
+            self.answer_overdue(conn, ctx);
+        }
+    }
+
+    /// Says whether the connection is still there.
+    fn answer_overdue(&mut self, conn: ConnId, ctx: &mut Serving<'_>) -> bool {
+        let Some(c) = self.connections.get_mut(&conn) else {
+            return false;
+        };
+        match self.desk.send_overdue(c, ctx) {
+            Ok(()) => true,
+            Err(why) => {
+                self.close(conn, why, ctx.out);
+                false
+            }
+        }
+    }
+
     /// A committed transaction was applied to the tree: tells watchers, answers the request if it
     /// came from here, then what waited behind it.
     pub fn on_applied(
@@ -319,9 +343,10 @@ impl Clients {
         let Some(conn) = self.desk.syncs.pop_front() else {
             return;
         };
-        let Some(c) = self.connections.get_mut(&conn) else {
+        if !self.answer_overdue(conn, ctx) {
             return;
-        };
+        }
+        let c = self.connections.get_mut(&conn).expect("seen above");
         self.desk.finish_sync(c, ctx);
         self.advance(conn, &[], ctx);
     }

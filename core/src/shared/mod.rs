@@ -252,6 +252,10 @@ impl Shared {
             .tail
             .pop_front()
             .expect("only what was logged is committed");
+        if let Ok(header) = TxnHeader::peek(&entry.record) {
+            let (clients, mut serving) = self.serving();
+            clients.before_applied(header.session, &mut serving);
+        }
         let applied = self.apply(&entry)?;
         self.applied_this_turn.push(entry.clone());
         self.recent.push(entry);

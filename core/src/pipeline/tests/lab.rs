@@ -319,8 +319,9 @@ impl Lab {
         let record = TxnRecord::decode(record).unwrap();
         self.next_zxid = self.next_zxid.max(record.header.zxid);
         let mut changes = Vec::new();
-        let outcome = self.db.apply(&record, &mut changes);
         let header = record.header;
+        self.turn(|clients, ctx| clients.before_applied(header.session, ctx));
+        let outcome = self.db.apply(&record, &mut changes);
         self.turn(|clients, ctx| clients.on_applied(&header, &outcome, &changes, ctx));
     }
 

@@ -281,6 +281,61 @@ fn a_refusal_behind_a_write_shows_that_write() {
     assert_eq!(frames.len(), 3);
 }
 
+/// A write, reads of which the first two spend a connection's share of a turn, a write or a sync.
+fn ask_with_reads_between(lab: &mut Lab, last: &Request<'_>) {
+    let large = vec![b'x'; crate::limits::REPLY_BYTES_AT_ONCE / 2];
+    lab.join(A);
+    lab.ask(A, 1, &create("/a"));
+    lab.ask(A, 2, &create("/large"));
+    lab.ask(A, 3, &set_data("/large", &large));
+    lab.commit_all();
+    lab.frames(A);
+    lab.ask(A, 4, &set_data("/a", b"first"));
+    lab.ask(A, 5, &get_data("/large", false));
+    lab.ask(A, 5, &get_data("/large", false));
+    lab.ask(A, 6, &get_data("/a", true));
+    lab.ask(A, 7, last);
+}
+
+#[test]
+fn a_read_does_not_wait_beyond_the_next_write() {
+    let second = set_data("/a", b"second");
+    let sync = Request::Sync { path: "/a".into() };
+    for last in [second, sync] {
+        let mut lab = Lab::new();
+        ask_with_reads_between(&mut lab, &last);
+        // All in one turn: the share that the large answer has spent is not renewed.
+        lab.commit_all();
+        let frames = lab.frames(A);
+        let read = frames.iter().position(|frame| frame.xid == 6);
+        let read = read.expect("the read is answered");
+        let Reply::Data { data, .. } = frames[read].reply(op::GET_DATA) else {
+            panic!()
+        };
+        assert_eq!(data, Some(&b"first"[..]));
+        let zxids: Vec<i64> = frames.iter().map(|frame| frame.zxid).collect();
+        let order = zxids.iter().filter(|zxid| **zxid > 0);
+        assert!(order.is_sorted(), "{zxids:?}");
+        if last.op() == op::SET_DATA {
+            assert!(frames[read + 1].event().is_some(), "its watch was set");
+        }
+        assert_eq!(frames.last().map(|frame| frame.xid), Some(7));
+    }
+}
+
+#[test]
+fn who_does_not_read_what_is_due_before_a_write_is_cut_off() {
+    let mut lab = Lab::new();
+    ask_with_reads_between(&mut lab, &set_data("/a", b"second"));
+    let unread = crate::limits::CLIENT_UNREAD_BYTES;
+    lab.tell_unread(A, unread);
+    // Its first write: nothing else is due before it.
+    lab.commit();
+    assert!(lab.closed.is_empty());
+    lab.commit();
+    assert_eq!(lab.closed[&A], CloseReason::NotReading { unread });
+}
+
 #[test]
 fn auth_counts_from_then_on_and_is_answered_in_its_place() {
     let mut lab = Lab::new();
