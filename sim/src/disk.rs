@@ -214,13 +214,15 @@ impl Disk {
                 "reported {told:?} as stable, was given {given:?} and comes back with {now:?}"
             ));
         }
-        // Behind a page cache that has survived it does not show yet.
-        let latent = lost && kept && !self.dark;
+        // Behind a page cache that has survived, or a wrong read that happened to fit, it does not
+        // show yet.
+        let was_struck = trial.armed() != self.files.armed();
+        let latent = lost && kept && (!self.dark || was_struck);
         if !latent {
             trial.keep_damage();
         }
         self.files = trial;
-        self.dark = false;
+        self.dark &= was_struck;
         self.store = Some(store);
         self.told = now;
         let (zxid, digest) = (now.applied, found.database.digest());
@@ -241,11 +243,12 @@ impl Disk {
     ) -> Opened {
         self.files = trial;
         self.files.disarm();
-        if lost {
-            self.files.keep_damage();
-        } else {
+        match (lost, failed) {
+            (true, false) => self.files.keep_damage(),
+            // Only an error was seen: what is wrong besides has still to show.
+            (true, true) => {}
             // It was only read wrongly.
-            self.files.undo_damage();
+            (false, _) => self.files.undo_damage(),
         }
         Opened::Refused {
             why,

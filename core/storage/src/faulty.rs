@@ -387,6 +387,11 @@ impl FaultyFiles {
         self.inner.borrow_mut().strikes.push(strike);
     }
 
+    /// How many faults wait for their operation.
+    pub fn armed(&self) -> usize {
+        self.inner.borrow().strikes.len()
+    }
+
     /// Nothing strikes any more; damage stays.
     pub fn disarm(&self) {
         let mut inner = self.inner.borrow_mut();
