@@ -7,6 +7,8 @@ use crate::error::{About, StorageError};
 use crate::files::{Dir, Files};
 use crate::log_format::HEADER_BYTES;
 use crate::log_reader::{LogFile, scan};
+use crate::log_writer::end_file;
+use crate::names;
 use crate::recover::{self, inventory};
 
 /// Drops every transaction after `after` and every snapshot that holds one (ZOOKEEPER-4837). The
@@ -107,10 +109,8 @@ fn cut_file<F: Files>(files: &mut F, name: &str, offset: u64) -> Result<(), Stor
     if offset <= HEADER_BYTES {
         return remove_all(files, Dir::Logs, core::iter::once(&name.to_owned()));
     }
-    files
-        .set_len(Dir::Logs, name, offset)
-        .about("cut", Dir::Logs, name)?;
-    files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)
+    let first = names::parse_log(name).expect("found as a log file");
+    end_file(files, name, first, offset)
 }
 
 /// Removes files one after the other, each removal stable before the next.

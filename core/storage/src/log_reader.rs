@@ -19,8 +19,8 @@
 //!    come together.
 //! 5. The mark itself rots: the other one is at most one batch older, as 4.
 //!
-//! Files without marks are those that were ended (all of it was synced, and the file ends exactly
-//! behind its last record), cut, or written by ZooKeeper. ZooKeeper leaves a torn record where it
+//! A file that was ended or cut keeps its marks, and they claim all of it. Files without marks are
+//! those that found no room for them, or that ZooKeeper has written. ZooKeeper leaves a torn record where it
 //! was and goes on in a new file. Here the doubt is on the other side:
 //!
 //! 6. An incomplete record with no whole one behind it is torn: a kill while ZooKeeper flushed.

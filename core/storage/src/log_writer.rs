@@ -278,18 +278,12 @@ impl LogWriter {
 
     /// Makes the current file stable and ends it; the next append begins another.
     ///
-    /// The cut comes after the sync: were both under way at once, a crash could leave a torn end
-    /// without marks.
     pub(crate) fn roll<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
         self.sync(files)?;
         let Some(current) = self.current.take() else {
             return Ok(());
         };
-        let name = &current.name;
-        files
-            .set_len(Dir::Logs, name, current.synced)
-            .about("cut", Dir::Logs, name)?;
-        files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)
+        end_file(files, &current.name, current.first, current.synced)
     }
 
     /// True when something appended is not stable.
@@ -298,6 +292,39 @@ impl LogWriter {
             .as_ref()
             .is_some_and(|current| current.end() != current.synced)
     }
+}
+
+/// Ends a log file whose records, up to `end`, are stable: nothing stands behind them any more but
+/// marks that say so. Without them rot at the end of the file could pass for a torn end, wherever
+/// the next file begins with another epoch.
+///
+/// The cut comes after the sync of the records, and the marks come after that of the cut: a crash
+/// leaves the old marks, or a whole file without any.
+pub(crate) fn end_file<F: Files>(
+    files: &mut F,
+    name: &str,
+    first: Zxid,
+    end: u64,
+) -> Result<(), StorageError> {
+    files
+        .set_len(Dir::Logs, name, end)
+        .about("cut", Dir::Logs, name)?;
+    files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
+    let size = (end + RESERVED_BYTES).next_multiple_of(SIZE_UNIT_BYTES);
+    let marked = files
+        .set_len(Dir::Logs, name, size)
+        .about("extend", Dir::Logs, name)
+        .and_then(|()| {
+            [0, 1].into_iter().try_for_each(|turn| {
+                let at = mark_offset(size, turn);
+                files
+                    .write_at(Dir::Logs, name, at, &mark(first, end))
+                    .about("write", Dir::Logs, name)
+            })
+        });
+    // Where the disk is full, the file is whole without them.
+    marked.or_else(pass_full)?;
+    files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)
 }
 
 /// That the disk is full is nothing yet.

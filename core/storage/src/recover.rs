@@ -16,6 +16,7 @@ use crate::error::{About, CURE_RESYNC, CURE_TRUST, StorageError};
 use crate::files::{Dir, Files};
 use crate::log_format::put_record;
 use crate::log_reader::{Ending, LogFile, Record, Scan, scan, scan_on};
+use crate::log_writer::end_file;
 use crate::names;
 use crate::snapshot;
 
@@ -442,11 +443,7 @@ pub(crate) fn settle<F: Files>(files: &mut F, loaded: &mut Loaded) -> Result<(),
         if !file.is_last || !(is_torn || scanned.synced.is_some()) {
             continue;
         }
-        // After the sync, or a crash could take a part of the end together with the marks.
-        files
-            .set_len(Dir::Logs, name, scanned.end)
-            .about("cut", Dir::Logs, name)?;
-        files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
+        end_file(files, name, file.first, scanned.end)?;
         if is_torn {
             let last = scanned
                 .last

@@ -1,6 +1,7 @@
 //! Bytes that change on disk, files that get lost: found, and named with file and offset.
 
-use vivarium_core::ids::Zxid;
+use vivarium_core::boundary::WriteOp;
+use vivarium_core::ids::{Epoch, Zxid};
 
 use super::{
     History, Medium, OPTIONS, append, assert_state, on_both_media, records, take_snapshot,
@@ -12,6 +13,7 @@ on_both_media!(
     no_bent_byte_of_a_log_costs_a_transaction,
     a_sector_of_zeros_in_synced_history_is_no_end,
     an_ended_log_file_is_strict_to_its_last_byte,
+    zeros_at_the_end_of_an_epoch_are_no_end,
     no_bent_byte_of_the_only_snapshot_is_overlooked,
     a_half_written_newest_snapshot_is_passed_over,
     trailers_of_older_servers_may_be_missing,
@@ -116,20 +118,46 @@ mod on {
     }
 
     pub(super) fn an_ended_log_file_is_strict_to_its_last_byte<M: Medium>() {
-        let (files, _) = stopped::<M>();
+        let (files, history) = stopped::<M>();
         let (store, _) = Store::open(files, OPTIONS).expect("opened");
         let files = store.into_files();
-        let len = files.len(Dir::Logs, "log.1").expect("exists");
-        // A length that changes can not be told from a record that was cut off.
-        let history = records(0, 1, 20);
-        let last = len - history[19].1.len() as u64 - 13;
-        for at in (16..len)
-            .step_by(M::STRIDE)
-            .filter(|at| !(last + 8..last + 12).contains(at) && *at != len - 1)
-        {
+        let end = 16
+            + history
+                .iter()
+                .map(|(_, txn)| txn.len() as u64 + 13)
+                .sum::<u64>();
+        for at in (16..end).step_by(M::STRIDE).chain([end - 1]) {
             let mut bent = files.copy();
             bend(&mut bent, Dir::Logs, "log.1", at, 0x04);
             assert_damaged(bent, "log.1", at);
+        }
+    }
+
+    /// A new epoch begins wherever the old one ended, so its first transaction does not show that
+    /// one before it is missing.
+    pub(super) fn zeros_at_the_end_of_an_epoch_are_no_end<M: Medium>() {
+        let (mut store, _) = Store::open(M::fresh(), OPTIONS).expect("opened");
+        for op in [WriteOp::AcceptedEpoch, WriteOp::CurrentEpoch].map(|op| op(Epoch(2))) {
+            let _ = store.perform(&op).expect("performed");
+        }
+        let history = records(1, 1, 20);
+        append(&mut store, &history);
+        store.sync().expect("synced");
+        let (mut store, _) = Store::open(store.into_files(), OPTIONS).expect("opened again");
+        append(&mut store, &records(2, 1, 3));
+        store.sync().expect("synced");
+        let files = store.into_files();
+        let end = 16
+            + history
+                .iter()
+                .map(|(_, txn)| txn.len() as u64 + 13)
+                .sum::<u64>();
+        for from in (16..end).step_by(M::STRIDE) {
+            let mut bent = files.copy();
+            let zeros = vec![0; (end - from) as usize];
+            bent.write_at(Dir::Logs, "log.100000001", from, &zeros)
+                .expect("written");
+            assert_damaged(bent, "log.100000001", from);
         }
     }
 
