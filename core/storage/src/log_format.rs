@@ -16,8 +16,8 @@
 //! the two is ever in doubt, and the other is at most one batch old. A mark never claims too much,
 //! because it is written after the fact.
 //!
-//! A file that is done with is synced as a whole and cut to what its records and the marks need; its
-//! last mark says how long it is, so that rot at its end is not taken for a torn end either.
+//! A file that is done with is synced as a whole and cut to what its records and the marks need.
+//! Its last marks say how long it is, so that rot at its end is not taken for a torn end either.
 
 use vivarium_core::ids::Zxid;
 

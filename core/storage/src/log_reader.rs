@@ -20,8 +20,8 @@
 //! 5. The mark itself rots: the other one is at most one batch older, as 4.
 //!
 //! A file that was ended or cut keeps its marks, and they claim all of it. Files without marks are
-//! those that found no room for them, or that ZooKeeper has written. ZooKeeper leaves a torn record where it
-//! was and goes on in a new file. Here the doubt is on the other side:
+//! those that found no room for them, or that ZooKeeper has written. ZooKeeper leaves a torn record
+//! where it was and goes on in a new file. Here the doubt is on the other side:
 //!
 //! 6. An incomplete record with no whole one behind it is torn: a kill while ZooKeeper flushed.
 //! 7. A record that is framed (its length leads to its `B`) and has a wrong checksum was written as
