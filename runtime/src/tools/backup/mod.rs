@@ -11,6 +11,8 @@ mod manifest;
 pub(super) mod single;
 mod source;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -258,6 +260,17 @@ pub(super) fn note_without_logs(set: &FileSet, dir: &Path, option: &str) {
     );
 }
 
+/// Names in the directories of a server, by which a purge meanwhile is seen.
+fn listing(files: &ReadOnlyFiles) -> BTreeSet<OsString> {
+    let dirs = [&files.snapshots, &files.logs];
+    let entries = dirs.into_iter().filter_map(|dir| fs::read_dir(dir).ok());
+    entries
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect()
+}
+
 struct Archive<'a> {
     dir: &'a Path,
     manifest: Manifest,
@@ -267,7 +280,7 @@ impl Archive<'_> {
     /// The last line if the source continues it, else a new one.
     fn line_for(&mut self, source: &Source) -> Result<usize, ToolError> {
         if let (Some(line), Some(run)) = (self.manifest.lines.last(), self.manifest.runs.last())
-            && self.continues(line, run, source)?
+            && self.continues_for_sure(line, run, source)?
         {
             return Ok(self.manifest.lines.len() - 1);
         }
@@ -279,6 +292,24 @@ impl Archive<'_> {
         let files = Vec::new();
         self.manifest.lines.push(Line { folder, files });
         Ok(number)
+    }
+
+    /// The same as [`Self::continues`], looked at again where files went away meanwhile.
+    fn continues_for_sure(
+        &self,
+        line: &Line,
+        run: &Run,
+        source: &Source,
+    ) -> Result<bool, ToolError> {
+        let mut tries = 0;
+        loop {
+            let before = listing(&source.files());
+            let answer = self.continues(line, run, source);
+            tries += 1;
+            if answer.is_ok() || tries == TRIES_MAX || listing(&source.files()) == before {
+                return answer;
+            }
+        }
     }
 
     /// Does the source have the last transaction of this line, byte for byte? Then it has all
