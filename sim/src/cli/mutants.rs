@@ -109,7 +109,7 @@ fn hunt(mutant: Mutant, args: &MutantsArgs) -> bool {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use vivarium_sim::run::{Run, Verdict};
+    use vivarium_sim::run::Run;
 
     use super::{print, runs};
 
