@@ -22,6 +22,7 @@ pub mod programs;
 pub mod random;
 pub mod suites;
 pub mod tidy;
+pub mod tool;
 pub mod wait;
 pub mod wire;
 pub mod writers;

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,34 +16,9 @@ use serde_json::Value;
 use vivarium_tests::client::{Client, code, flag};
 use vivarium_tests::directory::{flip, logs, snapshots};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::tool::{complaint, run, text, told};
 use vivarium_tests::writers::{Acknowledged, Writers, assert_nothing_lost};
 use vivarium_tests::{peers, program, wait};
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(program::vivarium())
-        .args(arguments)
-        .output()
-        .expect("the program runs")
-}
-
-/// What a command says as JSON that must succeed.
-fn told(arguments: &[&str]) -> Value {
-    let output = run(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// What a command says that must fail.
-fn complaint(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    String::from_utf8(output.stderr).expect("text")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
-}
 
 fn zxid(value: &Value) -> i64 {
     let text = value.as_str().expect("a zxid");

@@ -8,7 +8,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use vivarium_tests::client::flag;
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
@@ -263,7 +262,6 @@ fn a_session_outlives_its_server_with_its_watches() {
         .create("/other", b"", flag::PERSISTENT)
         .expect("nobody has it");
     wait_for("type:NodeCreated path:/other");
-    std::thread::sleep(Duration::from_millis(1));
     drop(input);
     assert!(shell.wait().expect("the shell ends").success());
     // Its session was closed, not left to expire.

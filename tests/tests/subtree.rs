@@ -8,7 +8,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,37 +17,12 @@ use vivarium_tests::ask::{self, flag, op, perm};
 use vivarium_tests::client::{Client, flag as plain};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
 use vivarium_tests::probe::{self, Probe};
-use vivarium_tests::{peers, program, wait};
+use vivarium_tests::tool::{complaint, printed, text};
+use vivarium_tests::{peers, wait};
 
 /// `user:password` as the scheme `digest` stores it.
 const OWNER: &str = "user:tpUq/4Pn5A64fVZyQ0gOJ8ZWqkY=";
 const OWNER_AUTH: &str = "digest:user:password";
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(program::vivarium())
-        .args(arguments)
-        .output()
-        .expect("the program runs")
-}
-
-/// What a command prints that must succeed.
-fn printed(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// What a command says that must fail.
-fn complaint(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    String::from_utf8(output.stderr).expect("text")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
-}
 
 fn address(ensemble: &Ensemble) -> String {
     ensemble.client_address(1).to_string()

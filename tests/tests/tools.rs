@@ -10,39 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use vivarium_tests::client::flag;
 use vivarium_tests::directory::{flip, logs, snapshots};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
 use vivarium_tests::peers;
 use vivarium_tests::program;
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(program::vivarium())
-        .args(arguments)
-        .output()
-        .expect("the program runs")
-}
-
-/// What a command prints that must succeed.
-fn printed(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// What a command says that must fail.
-fn complaint(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    String::from_utf8(output.stderr).expect("text")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
-}
+use vivarium_tests::tool::{complaint, complaint_of_use, printed, run, text};
 
 /// Every file below a directory and its bytes.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -252,13 +227,6 @@ fn a_restart_is_measured_beside_zookeeper() {
     }
     assert!(!dir.exists(), "what the measurement made is gone");
     assert!(complaint_of_use(&["bench", "restart", "--znodes", "0"]).contains("nothing"));
-}
-
-/// What a command says that was given something that makes no sense.
-fn complaint_of_use(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-    String::from_utf8(output.stderr).expect("text")
 }
 
 /// The JSON objects of a command's lines, however it ends.

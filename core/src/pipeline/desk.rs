@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use super::connection::{Connection, Pending, Phase};
 use super::local::{Locals, makes_ephemerals};
 use super::reply::{NO_ZXID, put_answer, put_header, put_outcome};
+use super::service::changes_nodes;
 use super::throttle::{Throttle, Verdict};
 use super::watching::is_watching;
 use super::{Service, Serving, Upstream};
@@ -449,14 +450,7 @@ impl Desk {
                 self.submit_sync(c, header.xid, body, ctx);
                 Ok(())
             }
-            op::CREATE
-            | op::CREATE2
-            | op::CREATE_CONTAINER
-            | op::CREATE_TTL
-            | op::DELETE
-            | op::SET_DATA
-            | op::SET_ACL
-            | op::MULTI => {
+            op if changes_nodes(op) => {
                 self.take_write(c, header, body, ctx);
                 Ok(())
             }

@@ -26,7 +26,8 @@ impl Service {
     }
 }
 
-const fn changes_nodes(op: i32) -> bool {
+/// Is it a write of znodes, rather than of sessions?
+pub(super) const fn changes_nodes(op: i32) -> bool {
     matches!(
         op,
         op::CREATE

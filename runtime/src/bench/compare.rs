@@ -5,32 +5,21 @@
 //! its logging off and is loaded first without being measured, for its virtual machine compiles
 //! what it runs often.
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
 use humantime::parse_duration;
 
 use super::load::{Load, Operation, Outcome};
-use super::process::{self, Running, Scratch};
+use super::makes::{Ensemble, Make, Peer, Place};
+use super::process::{self, Running};
 use crate::exit::Exit;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Class path of Apache ZooKeeper; without it Vivarium is measured alone
-    #[arg(long, value_name = "CLASSPATH")]
-    zookeeper: Option<String>,
-    /// Options for its virtual machine; the default is the heap that zkServer.sh gives
-    #[arg(
-        long,
-        value_name = "OPTIONS",
-        default_value = "-Xmx1000m",
-        allow_hyphen_values = true
-    )]
-    java_options: String,
+    #[command(flatten)]
+    peer: Peer,
     /// Numbers of servers
     #[arg(long, value_delimiter = ',', default_value = "1,3")]
     servers: Vec<usize>,
@@ -52,9 +41,8 @@ pub(crate) struct Arguments {
     /// How long each goes on before that
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = parse_duration)]
     warmup: Duration,
-    /// Directory to work in, which must not exist; removed at the end
-    #[arg(long, value_name = "DIR", default_value = "vivarium-bench-compare")]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -85,12 +73,6 @@ impl std::str::FromStr for Clients {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Make {
-    ZooKeeper,
-    Vivarium,
-}
-
 /// One load on both.
 struct Row {
     servers: usize,
@@ -105,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, (Exit, String)> {
     if arguments.servers.is_empty() || !arguments.servers.iter().all(is_odd) {
         return Err((Exit::Usage, "--servers must be odd numbers up to 9".into()));
     }
-    let scratch = Scratch::make(&arguments.dir)?;
+    let scratch = arguments.place.make()?;
     let rows = measure(arguments, scratch.path()).map_err(|why| (Exit::Failure, why))?;
     Ok(if arguments.json {
         json(arguments, &rows)
@@ -117,12 +99,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, (Exit, String)> {
 fn measure(arguments: &Arguments, scratch: &Path) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for &servers in &arguments.servers {
-        let theirs = match &arguments.zookeeper {
-            Some(_) => Some(loads(arguments, scratch, servers, Make::ZooKeeper)?),
-            None => None,
-        };
-        let ours = loads(arguments, scratch, servers, Make::Vivarium)?;
-        let mut theirs = theirs.map(Vec::into_iter);
+        let (mut ours, mut theirs) = (Vec::new(), None);
+        for make in arguments.peer.makes() {
+            let outcomes = loads(arguments, scratch, servers, make)?;
+            match make {
+                Make::ZooKeeper => theirs = Some(outcomes.into_iter()),
+                Make::Vivarium => ours = outcomes,
+            }
+        }
         for ((operation, clients), ours) in shapes(arguments).zip(ours) {
             rows.push(Row {
                 servers,
@@ -150,7 +134,7 @@ fn loads(
     make: Make,
 ) -> Result<Vec<Outcome>, String> {
     let dir = scratch.join(format!("{make:?}-{servers}"));
-    let ensemble = Ensemble::start(arguments, &dir, servers, make)?;
+    let ensemble = Ensemble::start(&arguments.peer, make, servers, &dir)?;
     let outcomes = shapes(arguments).map(|(operation, clients)| {
         process::say(&format!(
             "{make:?}, {servers} servers: {operation:?}, {}x{}",
@@ -178,99 +162,6 @@ fn loads(
         }
     });
     outcomes.collect()
-}
-
-/// Servers that run, and their directories.
-struct Ensemble {
-    running: Vec<Running>,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Ensemble {
-    fn start(
-        arguments: &Arguments,
-        dir: &Path,
-        servers: usize,
-        make: Make,
-    ) -> Result<Self, String> {
-        let ports = process::free_ports(3 * servers).map_err(|why| why.to_string())?;
-        let (clients, peers) = ports.split_at(servers);
-        let members: Vec<String> = (0..servers)
-            .filter(|_| servers > 1)
-            .map(|at| {
-                let (quorum, election) = (peers[2 * at], peers[2 * at + 1]);
-                format!("server.{}=127.0.0.1:{quorum}:{election}", at + 1)
-            })
-            .collect();
-        let mut ensemble = Self {
-            running: Vec::new(),
-            addresses: Vec::new(),
-        };
-        for (at, &port) in clients.iter().enumerate() {
-            let home = dir.join(format!("server-{}", at + 1));
-            let config = configure(&home, at + 1, port, &members).map_err(|e| e.to_string())?;
-            let mut command = arguments.command(make, &home)?;
-            command.arg(config);
-            let running = Running::start(&mut command, &home.join("log"))?;
-            ensemble.running.push(running);
-            ensemble.addresses.push((Ipv4Addr::LOCALHOST, port).into());
-        }
-        for (running, address) in ensemble.running.iter_mut().zip(&ensemble.addresses) {
-            running.wait_serving(*address, "/zookeeper")?;
-        }
-        Ok(ensemble)
-    }
-}
-
-/// Makes a server's directory and file of configuration.
-fn configure(home: &Path, id: usize, port: u16, members: &[String]) -> std::io::Result<PathBuf> {
-    let data = home.join("data");
-    fs::create_dir_all(&data)?;
-    let mut lines = vec![
-        "tickTime=2000".to_owned(),
-        "initLimit=10".to_owned(),
-        "syncLimit=5".to_owned(),
-        "maxClientCnxns=0".to_owned(),
-        format!("dataDir={}", data.display()),
-        "clientPortAddress=127.0.0.1".to_owned(),
-        format!("clientPort={port}"),
-        "4lw.commands.whitelist=srvr".to_owned(),
-    ];
-    if !members.is_empty() {
-        fs::write(data.join("myid"), format!("{id}\n"))?;
-        lines.extend_from_slice(members);
-    }
-    let config = home.join("zoo.cfg");
-    fs::write(&config, lines.join("\n") + "\n")?;
-    Ok(config)
-}
-
-impl Arguments {
-    fn command(&self, make: Make, home: &Path) -> Result<Command, String> {
-        let Some(classpath) = self.zookeeper.as_ref().filter(|_| make == Make::ZooKeeper) else {
-            let program = std::env::current_exe().map_err(|why| why.to_string())?;
-            let mut command = Command::new(program);
-            command.arg("serve").env("VIVARIUM_LOG", "warn");
-            return Ok(command);
-        };
-        let logback = home.join("logback.xml");
-        fs::write(
-            &logback,
-            "<configuration><root level=\"OFF\"/></configuration>\n",
-        )
-        .map_err(|why| why.to_string())?;
-        let mut command = Command::new("java");
-        command.args(self.java_options.split_ascii_whitespace());
-        command.arg(format!("-Dlogback.configurationFile={}", logback.display()));
-        command.args([
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-            "-Dzookeeper.admin.enableServer=false",
-            "-cp",
-            classpath,
-            process::ZOOKEEPER_MAIN,
-        ]);
-        Ok(command)
-    }
 }
 
 /// What is told of one load: key in JSON, words in the table, the value.

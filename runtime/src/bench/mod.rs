@@ -4,6 +4,7 @@
 mod compare;
 mod history;
 mod load;
+mod makes;
 mod process;
 mod report;
 mod restart;

@@ -45,9 +45,6 @@ pub(super) struct Started {
     pub(super) peak: u64,
 }
 
-/// The class with ZooKeeper's `main`.
-pub(super) const ZOOKEEPER_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
-
 /// The directory of a measurement, removed whatever happens.
 pub(super) struct Scratch(PathBuf);
 

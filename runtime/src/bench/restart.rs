@@ -2,14 +2,15 @@
 //! how much memory it holds; Apache ZooKeeper beside it, on a copy of the same files.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
 use vivarium_storage::Packing;
 
 use super::history::Shape;
-use super::process::{self, Scratch, Started};
+use super::makes::{self, Make, Peer, Place};
+use super::process::{self, Started};
 use super::report::{Progress, Report};
 use crate::exit::Exit;
 
@@ -38,20 +39,10 @@ pub(crate) struct Arguments {
     /// Starts of each server; the figures are medians
     #[arg(long, default_value_t = DEFAULT_ROUNDS)]
     rounds: usize,
-    /// Class path of Apache ZooKeeper, to measure it in turn with Vivarium
-    #[arg(long, value_name = "CLASSPATH")]
-    zookeeper: Option<String>,
-    /// Options for its virtual machine; the default is the heap that zkServer.sh gives
-    #[arg(
-        long,
-        value_name = "OPTIONS",
-        default_value = "-Xmx1000m",
-        allow_hyphen_values = true
-    )]
-    java_options: String,
-    /// Directory to work in, which must not exist; removed at the end
-    #[arg(long, value_name = "DIR", default_value = "vivarium-bench-restart")]
-    dir: PathBuf,
+    #[command(flatten)]
+    peer: Peer,
+    #[command(flatten)]
+    place: Place,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -68,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<String, (Exit, String)> {
     if arguments.znodes == 0 || arguments.rounds == 0 {
         return Err((Exit::Usage, "nothing to measure without any".into()));
     }
-    let scratch = Scratch::make(&arguments.dir)?;
+    let scratch = arguments.place.make()?;
     let report = measure(arguments, scratch.path()).map_err(|why| (Exit::Failure, why))?;
     Ok(if arguments.json {
         report.json()
@@ -94,17 +85,14 @@ fn measure(arguments: &Arguments, scratch: &Path) -> Result<Report, String> {
     let mut progress = Progress::new("starting", arguments.rounds);
     for round in 0..arguments.rounds {
         progress.at(round);
-        if let Some(classpath) = &arguments.zookeeper {
-            let mut java = Command::new("java");
-            java.args(arguments.java_options.split_ascii_whitespace());
-            java.args(["-Dzookeeper.admin.enableServer=false", "-cp", classpath]);
-            java.arg(process::ZOOKEEPER_MAIN);
-            theirs.push(start(java, scratch, &origin)?);
+        for make in arguments.peer.makes() {
+            let command = arguments.peer.command(make, scratch)?;
+            let started = start(command, scratch, &origin)?;
+            match make {
+                Make::ZooKeeper => theirs.push(started),
+                Make::Vivarium => ours.push(started),
+            }
         }
-        let program = std::env::current_exe().map_err(|e| e.to_string())?;
-        let mut vivarium = Command::new(program);
-        vivarium.arg("serve");
-        ours.push(start(vivarium, scratch, &origin)?);
     }
     Ok(report(arguments, &ours, &theirs))
 }
@@ -125,16 +113,8 @@ fn start(mut command: Command, scratch: &Path, origin: &Path) -> Result<Started,
         process::free_ports(1)
     };
     let port = copy().map_err(|e| e.to_string())?[0];
-    let config = scratch.join("zoo.cfg");
-    let lines = [
-        "tickTime=2000".to_owned(),
-        format!("dataDir={}", dir.display()),
-        "clientPortAddress=127.0.0.1".to_owned(),
-        format!("clientPort={port}"),
-        "4lw.commands.whitelist=srvr".to_owned(),
-    ];
-    fs::write(&config, lines.join("\n")).map_err(|e| e.to_string())?;
-    command.arg(&config);
+    let config = makes::configure(scratch, &dir, port, &[])?;
+    command.arg(config);
     process::observe(&mut command, port, &scratch.join("server.log"))
 }
 

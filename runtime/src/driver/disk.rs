@@ -456,6 +456,7 @@ mod tests {
     use super::*;
 
     /// Counts; fails at the write of this epoch.
+    #[derive(Default)]
     struct Fake {
         log: Arc<Mutex<Vec<String>>>,
         fails_at: i64,
@@ -522,10 +523,8 @@ mod tests {
         let closed = gate.lock().expect("gate");
         let fake = Fake {
             log: log.clone(),
-            fails_at: 0,
             gate: gate.clone(),
-            purges: Arc::default(),
-            full: Arc::default(),
+            ..Fake::default()
         };
         let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
@@ -555,11 +554,8 @@ mod tests {
     fn after_a_failure_nothing_more_is_stable() {
         let (to, mut reports) = mpsc::unbounded_channel();
         let fake = Fake {
-            log: Arc::default(),
             fails_at: 3,
-            gate: Arc::default(),
-            purges: Arc::default(),
-            full: Arc::default(),
+            ..Fake::default()
         };
         let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
@@ -582,13 +578,7 @@ mod tests {
     #[test]
     fn every_snapshot_step_is_answered() {
         let (to, mut reports) = mpsc::unbounded_channel();
-        let fake = Fake {
-            log: Arc::default(),
-            fails_at: 0,
-            gate: Arc::default(),
-            purges: Arc::default(),
-            full: Arc::default(),
-        };
+        let fake = Fake::default();
         let syncs = Syncs::default();
         let disk = DiskThreads::start(fake, syncs.clone(), None, to).expect("threads");
         let large = Bytes::from(vec![1; SNAPSHOT_UNSYNCED_BYTES / 2 + 1]);
@@ -623,11 +613,8 @@ mod tests {
             let purges = Arc::new(Mutex::new(0));
             let (to, _reports) = mpsc::unbounded_channel();
             let fake = Fake {
-                log: Arc::default(),
-                fails_at: 0,
-                gate: Arc::default(),
                 purges: purges.clone(),
-                full: Arc::default(),
+                ..Fake::default()
             };
             let disk = DiskThreads::start(fake, Syncs::default(), interval, to).expect("threads");
             let begun = Instant::now();
@@ -662,10 +649,8 @@ mod tests {
         let (to, mut reports) = mpsc::unbounded_channel();
         let fake = Fake {
             log: log.clone(),
-            fails_at: 0,
-            gate: Arc::default(),
-            purges: Arc::default(),
             full: full.clone(),
+            ..Fake::default()
         };
         let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);
@@ -699,11 +684,8 @@ mod tests {
     fn a_full_disk_does_not_keep_a_server_from_stopping() {
         let (to, mut reports) = mpsc::unbounded_channel();
         let fake = Fake {
-            log: Arc::default(),
-            fails_at: 0,
-            gate: Arc::default(),
-            purges: Arc::default(),
             full: Arc::new(Mutex::new(true)),
+            ..Fake::default()
         };
         let disk = DiskThreads::start(fake, Syncs::default(), None, to).expect("threads");
         disk.write(&mut vec![job(1)]);

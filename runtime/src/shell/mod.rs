@@ -59,14 +59,10 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// A refusal, in ZooKeeper's words.
-pub(super) struct Refusals(ErrorCode);
-
-impl Refusals {
-    pub(super) const NO_NODE: Self = Self(ErrorCode::NoNode);
-
-    pub(super) fn is(&self, trouble: &Trouble) -> bool {
-        matches!(trouble, Trouble::Refused(code, _) if *code == self.0.code())
+impl Trouble {
+    /// Was it refused for this reason?
+    pub(super) fn is(&self, reason: ErrorCode) -> bool {
+        matches!(self, Self::Refused(code, _) if *code == reason.code())
     }
 }
 

@@ -21,7 +21,7 @@ use vivarium_core::wire::client::{
 use vivarium_core::wire::jute::Reader;
 use vivarium_core::wire::records::{ErrorCode, op};
 
-use super::{Refusals, Trouble};
+use super::Trouble;
 
 /// Longest frame of a server.
 const FRAME_BYTES_MAX: usize = 256 << 20;
@@ -204,7 +204,7 @@ impl Session {
         }
         for (path, delete) in paths.iter().zip(deletes()) {
             match self.ask(path, delete) {
-                Err(trouble) if !Refusals::NO_NODE.is(&trouble) => return Err(trouble),
+                Err(trouble) if !trouble.is(ErrorCode::NoNode) => return Err(trouble),
                 _ => {}
             }
         }
@@ -488,7 +488,7 @@ impl Inner {
     fn note_watch(&self, request: &Request<'_>, answer: &Result<Answer, Trouble>) {
         let is_gone = match answer {
             Ok(_) => false,
-            Err(Trouble::Refused(code, _)) if *code == ErrorCode::NoNode.code() => true,
+            Err(trouble) if trouble.is(ErrorCode::NoNode) => true,
             Err(_) => return,
         };
         let (watch, path) = match request {

@@ -5,7 +5,8 @@
 //! createSession, which ZooKeeper carries out for anybody; a quota inside another one, or with
 //! limits that can not be read; writes to `zookeeper_stats`; a null path or id together with
 //! anything else that is wrong; and createTTL with a negative time to live and without the flag,
-//! of which ZooKeeper dies.
+//! of which ZooKeeper dies. Nor are writes that follow a setACL in one burst: ZooKeeper may judge
+//! them by the list that is being replaced.
 
 use super::{Body, Field, Hello, Password, Program, Request, SLOTS, Seen, Step, Twist};
 use crate::ask::op;

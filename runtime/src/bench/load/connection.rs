@@ -35,9 +35,10 @@ const READ_BYTES: usize = 64 << 10;
 /// When a load is under way, and how hard it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
+    pub(super) begin: Instant,
     /// Answers to what was due before this do not count.
     pub(super) measured: Instant,
-    /// Nothing is asked for from here on.
+    /// Nothing is due from here on.
     pub(super) end: Instant,
     /// Requests without an answer, at most.
     pub(super) window: usize,
@@ -213,24 +214,23 @@ struct Load {
 
 impl Load {
     fn new(plan: Plan) -> Self {
-        let now = Instant::now();
         Self {
             plan,
             waiting: VecDeque::new(),
-            due: now,
+            due: plan.begin,
             unsent: Vec::new(),
-            heard: now,
+            heard: Instant::now(),
             tally: Tally::new(),
         }
     }
 
-    /// Adds the requests whose time has come.
+    /// Adds the requests whose time has come. Those that were due before the end are sent after it
+    /// if there was no sending them in time: to leave them out would hide what was slow.
     fn fill(&mut self, xid: &mut i32, workload: &mut Workload) {
         let now = Instant::now();
-        while now < self.plan.end && self.waiting.len() < self.plan.window {
+        while self.is_due(now) && self.waiting.len() < self.plan.window {
             let due = match self.plan.interval {
                 None => now,
-                Some(_) if self.due > now => return,
                 Some(interval) => {
                     let due = self.due;
                     self.due += interval;
@@ -244,8 +244,16 @@ impl Load {
         }
     }
 
+    fn is_due(&self, now: Instant) -> bool {
+        match self.plan.interval {
+            None => now < self.plan.end,
+            Some(_) => self.due < self.plan.end && self.due <= now,
+        }
+    }
+
     fn is_over(&self) -> bool {
-        self.waiting.is_empty() && Instant::now() >= self.plan.end
+        let now = Instant::now();
+        self.waiting.is_empty() && now >= self.plan.end && !self.is_due(now)
     }
 
     fn write(&mut self, stream: &TcpStream) -> io::Result<()> {

@@ -187,8 +187,10 @@ impl Load {
             let server = self.servers[number % self.servers.len()];
             connections.push(Connection::open(server).await?);
         }
-        let measured = Instant::now() + self.warmup;
+        let begin = Instant::now();
+        let measured = begin + self.warmup;
         let plan = Plan {
+            begin,
             measured,
             end: measured + self.measured,
             window: self.window,

@@ -6,9 +6,9 @@ use vivarium_core::wire::client::{CreateOp, Reply, Request};
 use vivarium_core::wire::records::{Acl, perms};
 
 use super::{Command, Context, surprise};
+use crate::shell::Trouble;
 use crate::shell::line::{Given, switch, valued};
 use crate::shell::print;
-use crate::shell::{Refusals, Trouble};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -187,9 +187,4 @@ fn sync(context: &mut Context<'_>, given: &Given) -> Result<(), Trouble> {
         Err(other) => return Err(other),
     }
     Ok(())
-}
-
-/// Does a refusal say that there is no such node?
-pub(super) fn is_missing(trouble: &Trouble) -> bool {
-    Refusals::NO_NODE.is(trouble)
 }

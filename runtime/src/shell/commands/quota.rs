@@ -3,7 +3,6 @@
 use vivarium_core::wire::client::{CreateOp, Reply, Request};
 use vivarium_core::wire::records::{Acl, ErrorCode, perms};
 
-use super::nodes::is_missing;
 use super::{Command, Context, surprise};
 use crate::shell::Trouble;
 use crate::shell::line::{Flag, Given, switch, valued};
@@ -97,7 +96,7 @@ fn ensure(context: &Context<'_>, path: &str, data: &str) -> Result<(), Trouble> 
         flags: 0,
     };
     match context.ask(path, request) {
-        Err(Trouble::Refused(code, _)) if code == ErrorCode::NodeExists.code() => Ok(()),
+        Err(trouble) if trouble.is(ErrorCode::NodeExists) => Ok(()),
         other => other.map(drop),
     }
 }
@@ -155,7 +154,7 @@ fn set(context: &mut Context<'_>, given: &Given) -> Result<(), Trouble> {
     let node = format!("{place}/zookeeper_limits");
     let mut limits = match read(context, &node) {
         Ok(text) => Limits::parse(&text),
-        Err(trouble) if is_missing(&trouble) => Limits::NONE,
+        Err(trouble) if trouble.is(ErrorCode::NoNode) => Limits::NONE,
         Err(trouble) => return Err(trouble),
     };
     for (at, number) in changes {
@@ -171,7 +170,7 @@ fn list(context: &mut Context<'_>, given: &Given) -> Result<(), Trouble> {
     writeln!(context.err, "absolute path is {place}/zookeeper_limits")?;
     let limits = match read(context, &format!("{place}/zookeeper_limits")) {
         Ok(text) => text,
-        Err(trouble) if is_missing(&trouble) => {
+        Err(trouble) if trouble.is(ErrorCode::NoNode) => {
             writeln!(context.err, "quota for {path} does not exist.")?;
             return Ok(());
         }
@@ -189,7 +188,7 @@ fn delete(context: &mut Context<'_>, given: &Given) -> Result<(), Trouble> {
     let node = format!("{place}/zookeeper_limits");
     let text = match read(context, &node) {
         Ok(text) => text,
-        Err(trouble) if is_missing(&trouble) => {
+        Err(trouble) if trouble.is(ErrorCode::NoNode) => {
             writeln!(context.err, "quota does not exist for {path}")?;
             return Ok(());
         }
@@ -212,8 +211,8 @@ fn delete(context: &mut Context<'_>, given: &Given) -> Result<(), Trouble> {
         };
         match context.ask(&node, request) {
             // Another quota stands below this one.
-            Err(Trouble::Refused(code, _)) if code == ErrorCode::NotEmpty.code() => {}
-            Err(trouble) if !is_missing(&trouble) => return Err(trouble),
+            Err(trouble) if trouble.is(ErrorCode::NotEmpty) => {}
+            Err(trouble) if !trouble.is(ErrorCode::NoNode) => return Err(trouble),
             _ => {}
         }
     }

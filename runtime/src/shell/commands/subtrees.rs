@@ -2,9 +2,8 @@
 
 use vivarium_core::wire::client::{Reply, Request};
 use vivarium_core::wire::jute::Reader;
-use vivarium_core::wire::records::{Stat, op};
+use vivarium_core::wire::records::{ErrorCode, Stat, op};
 
-use super::nodes::is_missing;
 use super::{Command, Context, surprise};
 use crate::shell::Trouble;
 use crate::shell::line::{Given, switch, valued};
@@ -98,7 +97,7 @@ pub(super) fn walk(
     while let Some((at, depth)) = stack.pop() {
         let names = match children(context, &at, watch) {
             Ok((names, _)) => names,
-            Err(trouble) if depth > 0 && is_missing(&trouble) => continue,
+            Err(trouble) if depth > 0 && trouble.is(ErrorCode::NoNode) => continue,
             Err(trouble) => return Err(trouble),
         };
         if visit(context, &at, depth)? {
@@ -130,7 +129,7 @@ fn list_below(context: &mut Context<'_>, path: &str, watch: bool) -> Result<(), 
     while let Some(at) = stack.pop() {
         let names = match children(context, &at, watch) {
             Ok((names, _)) => names,
-            Err(trouble) if at != path && is_missing(&trouble) => continue,
+            Err(trouble) if at != path && trouble.is(ErrorCode::NoNode) => continue,
             Err(trouble) => return Err(trouble),
         };
         let paths: Vec<String> = names.iter().map(|name| below(&at, name)).collect();
@@ -177,7 +176,7 @@ fn find(context: &mut Context<'_>, given: &Given) -> Result<(), Trouble> {
         if let Some(wanted) = data.filter(|_| fits) {
             fits = match read(context, at) {
                 Ok(data) => String::from_utf8_lossy(&data).contains(wanted),
-                Err(trouble) if is_missing(&trouble) => false,
+                Err(trouble) if trouble.is(ErrorCode::NoNode) => false,
                 Err(trouble) => return Err(trouble),
             };
         }
