@@ -44,6 +44,14 @@ impl Kind {
         matches!(self, Self::Vivarium)
     }
 
+    /// `vivarium`, or the version of ZooKeeper.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Vivarium => "vivarium",
+            Self::ZooKeeper(java) => &java.version,
+        }
+    }
+
     fn command(self, zoo_cfg: &Path) -> Command {
         match self {
             Self::ZooKeeper(java) => java.server(zoo_cfg),
@@ -62,6 +70,8 @@ pub struct Plan {
     /// For the directory and the messages.
     pub name: String,
     pub kind: Kind,
+    /// What servers 1, 2, ... run where it is not `kind`.
+    pub mix: Vec<Kind>,
     /// Voting servers 1 to this number. One alone is a standalone server.
     pub voters: i64,
     /// Observers, numbered on from the voters.
@@ -78,6 +88,7 @@ impl Plan {
         Self {
             name: name.into(),
             kind,
+            mix: Vec::new(),
             voters,
             observers: 0,
             lines: Vec::new(),
@@ -104,6 +115,12 @@ impl Plan {
 
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// Servers 1, 2, ... run these programs.
+    pub fn mix(mut self, kinds: &[Kind]) -> Self {
+        self.mix = kinds.to_vec();
         self
     }
 
@@ -135,6 +152,7 @@ pub struct Ensemble {
     plan: Plan,
     dir: PathBuf,
     members: BTreeMap<i64, Member>,
+    is_kept: bool,
     _ports: PortBlock,
 }
 
@@ -145,7 +163,7 @@ impl Ensemble {
         let mut members = BTreeMap::new();
         for id in 1..=plan.voters + plan.observers {
             let member = Member {
-                kind: plan.kind,
+                kind: plan.mix.get(id as usize - 1).copied().unwrap_or(plan.kind),
                 client: ports.take(),
                 quorum: ports.take(),
                 election: ports.take(),
@@ -159,6 +177,7 @@ impl Ensemble {
             plan,
             dir,
             members,
+            is_kept: false,
             _ports: ports,
         };
         for id in ensemble.ids() {
@@ -268,6 +287,11 @@ impl Ensemble {
     /// Which program this server runs from its next start on.
     pub fn set_kind(&mut self, id: i64, kind: Kind) {
         self.member(id).kind = kind;
+        self.write_config(id);
+    }
+
+    pub fn kind(&self, id: i64) -> Kind {
+        self.members[&id].kind
     }
 
     fn member(&mut self, id: i64) -> &mut Member {
@@ -469,6 +493,11 @@ impl Ensemble {
         );
     }
 
+    /// For a test that fails later: the logs are printed and the directory stays.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
     fn print_logs(&self) {
         for id in self.ids() {
             let log = self.log(id);
@@ -495,7 +524,7 @@ impl Drop for Ensemble {
                 drop(child.wait());
             }
         }
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.is_kept {
             self.print_logs();
         } else {
             drop(fs::remove_dir_all(&self.dir));
