@@ -11,7 +11,9 @@ use crate::config::{self, Settings};
 use crate::driver;
 use crate::exit::Exit;
 use crate::shell::{self, Shell};
-use crate::tools::{self, Backup, Export, Fsck, Import, LogCommand, Restore, SnapshotCommand};
+use crate::tools::{
+    self, Backup, Export, Fsck, Import, LogCommand, MigrateCommand, Restore, SnapshotCommand,
+};
 use crate::version;
 
 /// The variable that filters the log, in the syntax of `tracing-subscriber`.
@@ -42,6 +44,9 @@ enum Command {
     Snapshot(SnapshotCommand),
     /// Say what a start would make of a data directory, changing nothing
     Fsck(Fsck),
+    /// Come from ZooKeeper, server by server
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     Backup(Backup),
     Restore(Restore),
     Export(Export),
@@ -73,6 +78,7 @@ pub fn main() -> Exit {
         Command::Log(command) => tools::run_log(&command),
         Command::Snapshot(command) => tools::run_snapshot(&command),
         Command::Fsck(fsck) => tools::run_fsck(&fsck),
+        Command::Migrate(command) => tools::run_migrate(&command),
         Command::Backup(backup) => tools::run_backup(&backup),
         Command::Restore(restore) => tools::run_restore(&restore),
         Command::Export(export) => tools::run_export(&export),

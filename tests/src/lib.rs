@@ -19,6 +19,7 @@ pub mod ports;
 pub mod probe;
 pub mod program;
 pub mod programs;
+pub mod python;
 pub mod random;
 pub mod suites;
 pub mod tidy;

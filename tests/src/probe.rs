@@ -290,6 +290,17 @@ impl Probe {
         self.reply(xid)
     }
 
+    /// A call over a connection that the server may have closed: none if it has.
+    pub fn attempt(&mut self, request: &Request) -> Option<Frame> {
+        self.xid += 1;
+        let body = Body::new().int(self.xid).int(request.op);
+        let bytes = body.raw(&request.body.clone().bytes()).frame();
+        self.stream.write_all(&bytes).ok()?;
+        let frame = Frame::read(&client::read_frame(&mut self.stream).ok()?);
+        assert_eq!(frame.xid, self.xid, "reply out of order: {frame:?}");
+        Some(frame)
+    }
+
     /// A call that must succeed.
     #[track_caller]
     pub fn ok(&mut self, request: &Request) -> Frame {

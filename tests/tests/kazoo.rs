@@ -5,81 +5,9 @@
     reason = "real processes in real time; nothing here is replayed"
 )]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
 use vivarium_tests::ensemble::{Ensemble, Plan};
-use vivarium_tests::{peers, program, wait};
-
-/// Longest silence of a Python program before the test fails.
-const SILENCE: Duration = Duration::from_secs(120);
-
-/// A Python program whose lines are read as they come.
-struct Python {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Python {
-    fn start(python: &Path, script: &str, hosts: &str) -> Self {
-        let script = program::repository().join("tests/kazoo").join(script);
-        let mut command = Command::new(python);
-        command
-            .arg(script)
-            .arg(hosts)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().expect("Python starts");
-        let lines = read_lines(child.stdout.take().expect("a pipe"));
-        Self { child, lines }
-    }
-
-    fn say(&mut self, line: &str) {
-        let stdin = self.child.stdin.as_mut().expect("a pipe");
-        writeln!(stdin, "{line}").expect("the program listens");
-    }
-
-    fn hear(&self) -> String {
-        self.lines
-            .recv_timeout(SILENCE)
-            .expect("the program goes on")
-    }
-
-    /// Waits for the end; what was printed since the last look.
-    fn finish(&mut self) -> String {
-        let status = wait::until("the program ends", SILENCE, || {
-            self.child.try_wait().expect("an own child can be asked")
-        });
-        let rest: Vec<_> = self.lines.iter().collect();
-        assert!(
-            status.success(),
-            "the program failed with {status}; its stderr is above"
-        );
-        rest.join("\n")
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn read_lines(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
+use vivarium_tests::peers;
+use vivarium_tests::python::Python;
 
 fn matrix(ensemble: &Ensemble, test: &str) {
     let Some(python) = peers::kazoo(test) else {
@@ -130,25 +58,11 @@ fn lock_watch_and_ephemeral_survive_the_leader() {
         ensemble.kill(leader);
         // The other two go on while it is away, ...
         ensemble.wait_leader();
-        wait_progress(&mut program);
+        program.wait_progress();
         // ... and when it has come back.
         ensemble.start(leader);
-        wait_progress(&mut program);
+        program.wait_progress();
     }
     program.say("stop");
     println!("{}", program.finish());
-}
-
-/// Waits until ten more rounds of the lock have passed.
-fn wait_progress(program: &mut Python) {
-    let mut count = || {
-        program.say("progress");
-        program.hear().parse::<u64>().expect("a count")
-    };
-    let start = count();
-    wait::until(
-        "ten more rounds of the lock",
-        Duration::from_secs(60),
-        || (count() >= start + 10).then_some(()),
-    );
 }

@@ -13,6 +13,7 @@ mod raw;
 mod rules;
 mod server_line;
 mod settings;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use complaint::{Complaint, ConfigError};
 pub use place::Place;
 pub use server_line::{Endpoint, is_wildcard, unbracket};
 pub use settings::{Settings, WORDS};
+pub use survey::{Surveyed, Verdict, changed_defaults, survey};
 
 /// A usable configuration and what is odd about it.
 #[derive(Clone, PartialEq, Eq, Debug)]

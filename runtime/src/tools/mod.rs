@@ -1,5 +1,6 @@
 //! Tools for a data directory: what stands in its logs and snapshots, what a start would make of
-//! it, its backup and what is made of that. None of them changes the directory of a server. And
+//! it, its backup and what is made of that, and
+//! whether a server of ZooKeeper can be replaced. None of them changes the directory of a server. And
 //! two for a subtree: out of a server or its files, and back into a server.
 
 mod backup;
@@ -8,6 +9,7 @@ mod directory;
 mod file_set;
 mod fsck;
 mod log;
+mod migrate;
 mod progress;
 mod records;
 mod restore;
@@ -46,6 +48,7 @@ pub enum SnapshotCommand {
 
 pub use backup::Backup;
 pub use fsck::Fsck;
+pub use migrate::{MigrateCommand, run as run_migrate};
 pub use restore::Restore;
 pub use subtree::{Export, Import};
 

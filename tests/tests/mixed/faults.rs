@@ -3,7 +3,7 @@
 //!
 //! `VIVARIUM_MIXED_ROUNDS=200` strikes that often.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread::sleep;
 
@@ -12,7 +12,7 @@ use vivarium_tests::ensemble::{Ensemble, Kind, Plan, SERVING};
 use vivarium_tests::probe::Probe;
 use vivarium_tests::random::Random;
 use vivarium_tests::wait;
-use vivarium_tests::writers::{Writers, assert_nothing_lost};
+use vivarium_tests::writers::{Acknowledged, Writers, assert_nothing_lost};
 
 use crate::behaviours::{same_tree, tree};
 use crate::matrix::monitored;
@@ -103,7 +103,7 @@ fn rounds() -> Option<usize> {
 }
 
 /// All servers show every acknowledged write, and the same tree.
-fn check(ensemble: &Ensemble, acknowledged: &[vivarium_tests::writers::Acknowledged]) {
+fn check(ensemble: &Ensemble, acknowledged: &[Acknowledged], fuzzy: &BTreeSet<i64>) {
     let connect = |id: i64| {
         drop(ensemble.client(id));
         Probe::connect(ensemble.client_address(id))
@@ -115,8 +115,34 @@ fn check(ensemble: &Ensemble, acknowledged: &[vivarium_tests::writers::Acknowled
     for id in ensemble.ids() {
         same_tree(&tree(&mut connect(id)), &expected);
         let count = monitored(ensemble, id, "digest_mismatches_count");
-        assert_eq!(count.as_deref(), Some("0"), "server {id}");
+        if !fuzzy.contains(&id) {
+            assert_eq!(count.as_deref(), Some("0"), "server {id}");
+        }
     }
+}
+
+/// Servers that ever got a snapshot from a ZooKeeper: its tree changes while it is sent, so the
+/// first transactions behind it find more than their leader had.
+pub(crate) fn with_fuzzy_snapshots(ensemble: &Ensemble) -> BTreeSet<i64> {
+    let mut found = BTreeSet::new();
+    for log in ensemble.ids().into_iter().map(|id| ensemble.log(id)) {
+        let mut learners = BTreeMap::new();
+        for line in log.lines() {
+            let thread = line
+                .split_once('[')
+                .and_then(|(_, rest)| rest.split_once(']'));
+            let Some((thread, said)) = thread else {
+                continue;
+            };
+            if let Some((_, rest)) = said.split_once("Synchronizing with Learner sid: ") {
+                let id = rest.split(' ').next().and_then(|id| id.parse().ok());
+                learners.insert(thread, id.expect("the number of a server"));
+            } else if said.contains("Sending snapshot last zxid of peer") {
+                found.extend(learners.get(thread));
+            }
+        }
+    }
+    found
 }
 
 fn faults(name: &str, kinds: &[Kind], rounds: usize) {
@@ -142,11 +168,11 @@ fn faults(name: &str, kinds: &[Kind], rounds: usize) {
     let acknowledged = writers.stop();
     let creates: usize = acknowledged.iter().map(|one| one.created.len()).sum();
     println!("{name}: {rounds} strikes, {creates} creates were acknowledged; {led:?} led");
-    check(&ensemble, &acknowledged);
-    // And from what the disks hold.
+    check(&ensemble, &acknowledged, &with_fuzzy_snapshots(&ensemble));
+    // And from what the disks hold, with nobody writing.
     ensemble.kill_all();
     ensemble.start_all();
-    check(&ensemble, &acknowledged);
+    check(&ensemble, &acknowledged, &BTreeSet::new());
 }
 
 #[test]

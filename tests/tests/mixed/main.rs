@@ -12,6 +12,7 @@ mod behaviours;
 mod catching_up;
 mod faults;
 mod matrix;
+mod migration;
 
 use matrix::{Case, Matrix};
 use vivarium_tests::ensemble::Kind;
