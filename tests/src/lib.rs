@@ -13,6 +13,7 @@
 pub mod ask;
 pub mod client;
 pub mod directory;
+pub mod disks;
 pub mod ensemble;
 pub mod peers;
 pub mod ports;

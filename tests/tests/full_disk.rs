@@ -8,110 +8,23 @@
     reason = "real processes in real time; nothing here is replayed"
 )]
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, sleep};
+use std::thread::sleep;
 use std::time::Duration;
 
 use vivarium_tests::client::{Client, Failure, code, flag, four_letters};
 use vivarium_tests::directory;
+use vivarium_tests::disks::Disks;
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan, SERVING};
 use vivarium_tests::wait;
 use vivarium_tests::writers::{ROOT, Writers, assert_nothing_lost};
-
-/// Small enough to be full soon.
-const DISK: &str = "size=16m";
 
 /// How long it may take until what is under way is written or refused.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Writers at once.
 const WRITERS: usize = 3;
-
-/// A small disk for a server's data.
-struct Disk {
-    dir: PathBuf,
-    /// Whoever takes all its room, until told to stop.
-    greedy: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
-}
-
-/// One for each server.
-struct Disks(Vec<Disk>);
-
-impl Disks {
-    /// Mounts them below servers that do not run yet; none where that is not allowed.
-    fn mount(ensemble: &Ensemble) -> Option<Self> {
-        let mut disks = Self(Vec::new());
-        for id in ensemble.ids() {
-            let dir = ensemble.data_dir(id);
-            let my_id = fs::read(dir.join("myid"));
-            let mounted = Command::new("mount")
-                .args(["-t", "tmpfs", "-o", DISK, "tmpfs"])
-                .arg(&dir)
-                .status();
-            if !mounted.is_ok_and(|status| status.success()) {
-                eprintln!("SKIPPED: no tmpfs can be mounted here, so no disk was filled");
-                return None;
-            }
-            disks.0.push(Disk {
-                dir: dir.clone(),
-                greedy: None,
-            });
-            if let Ok(text) = my_id {
-                fs::write(dir.join("myid"), text).expect("an empty disk has room");
-            }
-        }
-        Some(disks)
-    }
-
-    fn disk(&mut self, id: i64) -> &mut Disk {
-        &mut self.0[id as usize - 1]
-    }
-
-    /// Takes all the room that is left, and all that is given back.
-    fn fill(&mut self, id: i64) {
-        let disk = self.disk(id);
-        let path = disk.dir.join("filler");
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let greedy = std::thread::spawn(move || {
-            let mut filler = File::create(path).expect("a name needs no room");
-            while !seen.load(Ordering::Relaxed) {
-                for size in [64 << 10, 4 << 10] {
-                    while filler.write_all(&vec![7; size]).is_ok() {}
-                }
-                sleep(Duration::from_millis(5));
-            }
-        });
-        disk.greedy = Some((stop, greedy));
-    }
-
-    fn free(&mut self, id: i64) {
-        let disk = self.disk(id);
-        let (stop, greedy) = disk.greedy.take().expect("it was filled");
-        stop.store(true, Ordering::Relaxed);
-        greedy.join().expect("nothing can go wrong");
-        fs::remove_file(disk.dir.join("filler")).expect("it was filled");
-    }
-}
-
-impl Drop for Disks {
-    fn drop(&mut self) {
-        for disk in &mut self.0 {
-            if let Some((stop, greedy)) = disk.greedy.take() {
-                stop.store(true, Ordering::Relaxed);
-                drop(greedy.join());
-            }
-            // Lazily: after a failure the servers still run.
-            drop(Command::new("umount").arg("-l").arg(&disk.dir).status());
-        }
-    }
-}
 
 fn plan(name: &str, voters: i64) -> Plan {
     Plan::new(name, voters)
@@ -283,7 +196,7 @@ fn three_servers_survive_full_disks() {
 #[test]
 fn a_snapshot_that_does_not_fit_is_taken_later() {
     let mut ensemble = plan("full-snapshot", 1).line("snapCount=100").prepare();
-    let Some(mut disks) = Disks::mount(&ensemble) else {
+    let Some(disks) = Disks::mount(&ensemble) else {
         return;
     };
     ensemble.start_all();
@@ -297,7 +210,7 @@ fn a_snapshot_that_does_not_fit_is_taken_later() {
     // 1.8 MB of znodes, as much log, and no room for as much snapshot.
     let snapshots = |e: &Ensemble| directory::snapshots(&e.version_dir(1)).len();
     let before = snapshots(&ensemble);
-    let filler = disks.disk(1).dir.join("filler");
+    let filler = disks.dir(1).join("filler");
     fs::write(&filler, vec![7; 13_200_000]).expect("there is room for it");
     for n in 0..150 {
         let made = client.create(&format!("/small{n}"), b"", flag::PERSISTENT);

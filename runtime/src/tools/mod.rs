@@ -1,7 +1,7 @@
 //! Tools for a data directory: what stands in its logs and snapshots, what a start would make of
-//! it, its backup and what is made of that, and
-//! whether a server of ZooKeeper can be replaced. None of them changes the directory of a server. And
-//! two for a subtree: out of a server or its files, and back into a server.
+//! it, its backup and what is made of that, and whether a server of ZooKeeper can be replaced. None
+//! of them changes the directory of a server. And two for a subtree: out of a server or its files,
+//! and back into a server.
 
 mod backup;
 mod client;

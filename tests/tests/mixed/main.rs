@@ -11,6 +11,7 @@
 mod behaviours;
 mod catching_up;
 mod faults;
+mod full;
 mod matrix;
 mod migration;
 
