@@ -71,6 +71,12 @@ pub enum Mutant {
     RenameNotSynced,
     /// A write that the full disk cut off counts as whole.
     PartialWriteCounted,
+    /// A write that found no room at all counts as done.
+    RefusedWriteCounted,
+    /// A leader takes writes whether a quorum has room for them or not.
+    WritesWithoutRoom,
+    /// A learner that was told to refuse writes does not hear that they are taken again.
+    RefusedForEver,
 }
 
 impl Mutant {
@@ -108,6 +114,9 @@ impl Mutant {
         Self::SyncRetried,
         Self::RenameNotSynced,
         Self::PartialWriteCounted,
+        Self::RefusedWriteCounted,
+        Self::WritesWithoutRoom,
+        Self::RefusedForEver,
     ];
 }
 

@@ -26,6 +26,12 @@ pub struct DiskConfig {
     pub group_max: usize,
     /// What reaches the platter at once.
     pub sector_bytes: u64,
+    /// Of a log file; small, so that runs see many of them.
+    pub prealloc_bytes: u64,
+    /// Room that is kept for when there is none; 0: none is.
+    pub reserve_bytes: u64,
+    /// Room can be taken before it is written to.
+    pub can_allocate: bool,
 }
 
 /// How a server's process is scheduled; times in nanoseconds.
@@ -98,6 +104,9 @@ impl DiskConfig {
             hiccup: 0,
             group_max: 1_000,
             sector_bytes: 512,
+            prealloc_bytes: 16 << 10,
+            reserve_bytes: 8 << 10,
+            can_allocate: true,
         }
     }
 }

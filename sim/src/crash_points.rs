@@ -12,9 +12,8 @@ use vivarium_storage::faulty::{FaultyFiles, FileOp};
 use vivarium_storage::mem::MemFiles;
 use vivarium_storage::{Options, Store};
 
-use crate::config::RunConfig;
-use crate::disk::PREALLOC_BYTES;
-use crate::faults::Family;
+use crate::config::{DiskConfig, RunConfig};
+use crate::faults::{Family, Fault};
 use crate::run::{Run, Verdict, run_with, settle};
 use crate::world::Trace;
 
@@ -114,7 +113,7 @@ impl Recording {
 
     fn judge(&self, chapter: &Chapter, done: usize, files: MemFiles) -> Result<(), String> {
         let options = Options {
-            prealloc_bytes: PREALLOC_BYTES,
+            prealloc_bytes: DiskConfig::calm().prealloc_bytes,
             ..Options::default()
         };
         // What was in memory when the last operation was done may have been told or not.
@@ -164,14 +163,19 @@ pub struct Outcome {
 }
 
 /// Runs `config` without faults that change what disks hold, and tries every crash of every server.
+/// Disks may be full.
 pub fn crash_points(mut config: RunConfig, most: u64) -> Outcome {
     let is_healthy = |family: &Family| {
-        *family != Family::FailDisk && Family::DISKS.iter().all(|(disk, _)| disk != family)
+        let mut others = Family::DISKS
+            .iter()
+            .filter(|(disk, _)| *disk != Family::FullDisk);
+        *family != Family::FailDisk && others.all(|(disk, _)| disk != family)
     };
     config.families.retain(is_healthy);
-    config
-        .faults
-        .retain(|planned| !planned.fault.is_of_a_disk());
+    config.faults.retain(|planned| {
+        let is_full = matches!(planned.fault, Fault::FullDisk { .. });
+        is_full || !planned.fault.is_of_a_disk()
+    });
     let mut servers = Vec::new();
     let run = run_with(config, Trace::default(), |world| {
         world.record_disks();

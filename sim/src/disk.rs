@@ -5,7 +5,8 @@
 //! that and at most what was ever written, or a fault must explain it: an error that was reported,
 //! or damage (see `FaultyFiles`). Damage shows when the directory is opened. Where the storage code
 //! sees it, the server does not start; where no check of the format can, it is the caller who says
-//! whether the ensemble has to stand it.
+//! whether the ensemble has to stand it. A write that finds no room stays in front of the queue
+//! until the world says when to try again; what was done before it becomes stable.
 
 use std::collections::VecDeque;
 
@@ -25,9 +26,6 @@ use crate::rng::Stream;
 /// No operation of a slow disk takes longer: one that does is stalled, which is a fault of its own
 /// that ends when it heals.
 const OPERATION_MAX_NS: u64 = 2_000_000_000;
-
-/// Small, so that runs see many log files.
-pub const PREALLOC_BYTES: u64 = 16 << 10;
 
 /// How a start ended.
 #[derive(Debug)]
@@ -57,9 +55,20 @@ pub enum Finished {
         seq: WriteSeq,
         state: Box<Recovered>,
     },
+    /// Nothing new is stable: there was no room for it.
+    Waits,
     Failed {
         upto: WriteSeq,
     },
+}
+
+/// What was performed since the last sync, or what a sync has not made stable yet.
+#[derive(Debug, Default)]
+struct Unsynced {
+    /// How far all of it reaches, with what was stable before.
+    reach: Extent,
+    done: Vec<Durable>,
+    reloaded: Option<Recovered>,
 }
 
 /// A server's disk.
@@ -71,8 +80,15 @@ pub struct Disk {
     queue: VecDeque<(WriteSeq, WriteOp)>,
     /// Writes at the head of the queue that share the sync under way.
     group: usize,
-    /// The last write that is stable.
+    /// The last write that was performed, and the last one that is stable.
+    written: WriteSeq,
     stable: WriteSeq,
+    unsynced: Unsynced,
+    /// There was no room for the first of the queue, or to sync what was performed.
+    waits: bool,
+    /// What the process was told, and whether somebody will look for room again.
+    pub told_low: bool,
+    pub retry_planned: bool,
     snapshot: VecDeque<SnapshotStep>,
     /// Reported as stable; and the most that was ever written.
     told: Extent,
@@ -85,6 +101,8 @@ pub struct Disk {
     dark: bool,
     recording: Option<Recording>,
     sector_bytes: u64,
+    prealloc_bytes: u64,
+    reserve_bytes: u64,
     /// Syncs take this many times as long.
     pub slow: u64,
     /// Nothing ends.
@@ -95,14 +113,22 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// An empty disk that writes so many bytes at once.
-    pub fn new(stream: Stream, sector_bytes: u64) -> Self {
+    /// An empty disk.
+    pub fn new(stream: Stream, config: &DiskConfig) -> Self {
+        let sector_bytes = config.sector_bytes;
+        let files = FaultyFiles::new(MemFiles::with_sectors(sector_bytes));
+        files.set_can_allocate(config.can_allocate);
         Self {
-            files: FaultyFiles::new(MemFiles::with_sectors(sector_bytes)),
+            files,
             store: None,
             queue: VecDeque::new(),
             group: 0,
+            written: WriteSeq(0),
             stable: WriteSeq(0),
+            unsynced: Unsynced::default(),
+            waits: false,
+            told_low: false,
+            retry_planned: false,
             snapshot: VecDeque::new(),
             told: Extent::default(),
             given: Extent::default(),
@@ -111,6 +137,8 @@ impl Disk {
             dark: false,
             recording: None,
             sector_bytes,
+            prealloc_bytes: config.prealloc_bytes,
+            reserve_bytes: config.reserve_bytes,
             slow: 1,
             stalled: false,
             held: false,
@@ -176,12 +204,13 @@ impl Disk {
             "one process at a time uses a data directory"
         );
         let options = Options {
-            prealloc_bytes: PREALLOC_BYTES,
+            prealloc_bytes: self.prealloc_bytes,
+            reserve_bytes: self.reserve_bytes,
             seed,
             mutants,
             ..Options::default()
         };
-        self.stable = WriteSeq(0);
+        (self.written, self.stable) = (WriteSeq(0), WriteSeq(0));
         (self.failed, self.struck) = (false, false);
         if let Some(recording) = &mut self.recording {
             recording.begin(&self.files, self.told, self.given);
@@ -225,6 +254,7 @@ impl Disk {
         self.dark &= was_struck;
         self.store = Some(store);
         self.told = now;
+        self.unsynced.reach = now;
         let (zxid, digest) = (now.applied, found.database.digest());
         self.note(|recording| recording.knows(zxid, digest));
         Ok(Opened::Ready {
@@ -261,7 +291,7 @@ impl Disk {
         if self.failed {
             return;
         }
-        let last = self.queue.back().map_or(self.stable, |(seq, _)| *seq);
+        let last = self.queue.back().map_or(self.written, |(seq, _)| *seq);
         assert!(seq.0 == last.0 + 1, "write {} follows {}", seq.0, last.0);
         let mut given = self.told;
         given.end(&op);
@@ -272,7 +302,7 @@ impl Disk {
 
     /// Starts the next group, if none is under way; returns how long it takes.
     pub fn start_group(&mut self, config: &DiskConfig) -> Option<u64> {
-        if self.group > 0 || self.queue.is_empty() {
+        if self.group > 0 || self.waits || self.queue.is_empty() {
             return None;
         }
         let most = self.queue.len().min(config.group_max);
@@ -291,21 +321,63 @@ impl Disk {
         Some((takes * self.slow).min(OPERATION_MAX_NS))
     }
 
-    /// The group's time is over: everything in it is written and synced, or the disk has failed.
+    /// The group's time is over: everything in it is written and synced, or there is no room, or
+    /// the disk has failed.
     ///
     /// # Errors
     /// What no fault explains.
     pub fn finish_group(&mut self, done: &mut Vec<Durable>) -> Result<Finished, StorageError> {
         assert!(self.group > 0, "no group is under way");
+        self.work(done, Self::perform_group)
+    }
+
+    /// Looks for room again: for what waits, then for the reserve.
+    ///
+    /// # Errors
+    /// What no fault explains.
+    pub fn retry(&mut self, done: &mut Vec<Durable>) -> Result<Finished, StorageError> {
+        self.work(done, |disk, done| {
+            let mut finished = Finished::Waits;
+            if disk.waits {
+                disk.group = usize::from(!disk.queue.is_empty());
+                finished = disk.perform_group(done)?;
+            }
+            if !disk.waits {
+                disk.store().make_reserve()?;
+            }
+            Ok(finished)
+        })
+    }
+
+    /// Is room left for no more than what is under way, if at all?
+    pub fn is_low(&self) -> bool {
+        self.waits || self.store.as_ref().is_some_and(Store::is_low)
+    }
+
+    /// A write has found no room and is to be repeated.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    fn store(&mut self) -> &mut Store<FaultyFiles> {
+        self.store.as_mut().expect("a process runs")
+    }
+
+    /// Does it, and tells an error that a fault explains from one that nothing does.
+    fn work(
+        &mut self,
+        done: &mut Vec<Durable>,
+        act: impl FnOnce(&mut Self, &mut Vec<Durable>) -> Result<Finished, StorageError>,
+    ) -> Result<Finished, StorageError> {
         let upto = self.stable;
         if self.failed {
             return Ok(Finished::Failed { upto });
         }
         self.note_errors();
-        let performed = self.perform_group(done);
+        let worked = act(self, done);
         let struck = std::mem::replace(&mut self.struck, false);
         self.note_errors();
-        match performed {
+        match worked {
             Err(e) if self.struck || (struck && matches!(e, StorageError::FailedBefore)) => {
                 done.clear();
                 self.stable = upto;
@@ -322,44 +394,67 @@ impl Disk {
     }
 
     fn perform_group(&mut self, done: &mut Vec<Durable>) -> Result<Finished, StorageError> {
-        let store = self.store.as_mut().expect("a process runs");
-        let mut reloaded = None;
-        let mut reached = self.told;
-        for (seq, op) in self.queue.drain(..self.group) {
-            if matches!(op, WriteOp::Truncate { .. } | WriteOp::Install(_)) {
-                // What it reads for that is right: damage shows at a start only.
-                self.files.calm_damage();
+        self.waits = false;
+        while self.group > 0 && !self.waits {
+            match self.perform_first() {
+                Err(e) if e.is_full() => self.waits = true,
+                performed => performed?,
             }
-            self.told.begin(&op);
-            reached.begin(&op);
-            if let Some(recording) = &mut self.recording {
-                recording.note(&self.files, self.told, self.given);
-            }
-            if store.perform(&op)? == Performed::Reload {
-                let state = store.reload()?;
-                reached.applied = state.database.applied();
-                // A cut below the oldest snapshot changes nothing.
-                let at = reached.applied;
-                let is_cut = !matches!(&op, WriteOp::Truncate { after } if at > *after);
-                done.extend(Durable::of(&op).filter(|_| is_cut));
-                reloaded = Some(state);
-            } else {
-                reached.end(&op);
-                done.extend(Durable::of(&op));
-            }
-            self.stable = seq;
         }
         self.group = 0;
-        store.sync()?;
-        self.told = reached;
+        match self.store().sync() {
+            Err(e) if e.is_full() => {
+                self.waits = true;
+                return Ok(Finished::Waits);
+            }
+            synced => synced?,
+        }
+        let is_news = self.stable < self.written;
+        self.stable = self.written;
+        self.told = self.unsynced.reach;
+        done.append(&mut self.unsynced.done);
         self.note(|_| ());
-        Ok(match reloaded {
-            None => Finished::Persisted { upto: self.stable },
+        let upto = self.stable;
+        Ok(match self.unsynced.reloaded.take() {
             Some(state) => Finished::Reloaded {
-                seq: self.stable,
+                seq: upto,
                 state: Box::new(state),
             },
+            None if is_news => Finished::Persisted { upto },
+            None => Finished::Waits,
         })
+    }
+
+    /// Performs the first of the queue, which goes when it is done.
+    fn perform_first(&mut self) -> Result<(), StorageError> {
+        let store = self.store.as_mut().expect("a process runs");
+        let (seq, op) = self.queue.front().expect("a group is a part of the queue");
+        let unsynced = &mut self.unsynced;
+        if matches!(op, WriteOp::Truncate { .. } | WriteOp::Install(_)) {
+            // What it reads for that is right: damage shows at a start only.
+            self.files.calm_damage();
+        }
+        self.told.begin(op);
+        unsynced.reach.begin(op);
+        if let Some(recording) = &mut self.recording {
+            recording.note(&self.files, self.told, self.given);
+        }
+        if store.perform(op)? == Performed::Reload {
+            let state = store.reload()?;
+            unsynced.reach.applied = state.database.applied();
+            // A cut below the oldest snapshot changes nothing.
+            let at = unsynced.reach.applied;
+            let is_cut = !matches!(op, WriteOp::Truncate { after } if at > *after);
+            unsynced.done.extend(Durable::of(op).filter(|_| is_cut));
+            unsynced.reloaded = Some(state);
+        } else {
+            unsynced.reach.end(op);
+            unsynced.done.extend(Durable::of(op));
+        }
+        self.written = *seq;
+        self.queue.pop_front();
+        self.group -= 1;
+        Ok(())
     }
 
     /// A step of the background snapshot. They are carried out one after the other; returns how
@@ -456,6 +551,8 @@ impl Disk {
         self.queue.clear();
         self.snapshot.clear();
         self.group = 0;
+        self.unsynced = Unsynced::default();
+        (self.waits, self.told_low, self.retry_planned) = (false, false, false);
         self.held = false;
     }
 
@@ -576,8 +673,11 @@ mod tests {
         for seed in 0..300 {
             let streams = Streams::new(seed);
             let mut s = streams.stream(Purpose::Scenario, 0);
-            let sector = [512, 4096][seed as usize % 2];
-            let mut disk = Disk::new(streams.stream(Purpose::Disk, 0), sector);
+            let config = DiskConfig {
+                sector_bytes: [512, 4096][seed as usize % 2],
+                ..config.clone()
+            };
+            let mut disk = Disk::new(streams.stream(Purpose::Disk, 0), &config);
             for _ in 0..5 {
                 live_and_die(&mut s, &mut disk, &config);
             }
@@ -587,7 +687,7 @@ mod tests {
     #[test]
     fn a_failed_sync_is_told_and_nothing_after_it_is_stable() {
         let config = DiskConfig::calm();
-        let mut disk = Disk::new(Streams::new(1).stream(Purpose::Disk, 0), 512);
+        let mut disk = Disk::new(Streams::new(1).stream(Purpose::Disk, 0), &config);
         open(&mut disk);
         disk.push(WriteSeq(1), record(Zxid::new(Epoch(1), 1)));
         disk.files().arm(Strike {

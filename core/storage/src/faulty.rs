@@ -14,8 +14,9 @@ use std::rc::Rc;
 use crate::files::{Dir, Files};
 use crate::mem::{Choice, MemFiles};
 
-/// What a file system hands out at once.
-const BLOCK_BYTES: u64 = 4096;
+use room::Room;
+
+mod room;
 
 /// A change of the files.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,7 +109,9 @@ struct Inner {
     /// Without the damage.
     honest: Option<MemFiles>,
     changes_left: Option<u64>,
-    room: Option<u64>,
+    room: Room,
+    /// Room can be taken before it is written to.
+    can_allocate: bool,
     lying: bool,
     strikes: Vec<Strike>,
     errors: u64,
@@ -177,7 +180,19 @@ impl Inner {
             } => self.write(dir, name, offset, bytes),
             FileOp::Sync { dir, name } => self.sync(dir, name),
             FileOp::SyncDir { dir } => self.sync_dir(dir),
-            other => self.apply(other),
+            other => {
+                match &other {
+                    FileOp::SetLen { dir, name, len } => {
+                        self.room.cut(&self.files, *dir, name, *len);
+                    }
+                    FileOp::Rename { dir, from, to } => {
+                        self.room.rename(&self.files, *dir, from, to);
+                    }
+                    FileOp::Remove { dir, name } => self.room.cut(&self.files, *dir, name, 0),
+                    _ => {}
+                }
+                self.apply(other)
+            }
         }
     }
 
@@ -187,7 +202,8 @@ impl Inner {
             bytes.truncate((next(&mut word) % (bytes.len() as u64 + 1)) as usize);
             refusal = Some(eio());
         }
-        let fits = self.make_room(dir, &name, offset, bytes.len() as u64);
+        let len = bytes.len() as u64;
+        let fits = self.room.write(&self.files, dir, &name, offset, len);
         if fits < bytes.len() as u64 {
             bytes.truncate(fits as usize);
             refusal = Some(io::Error::from(io::ErrorKind::StorageFull));
@@ -211,31 +227,13 @@ impl Inner {
         }
     }
 
-    /// How many of the bytes find room. A block that holds something already has its own; another
-    /// costs its whole size, and the last one what is left.
-    fn make_room(&mut self, dir: Dir, name: &str, offset: u64, len: u64) -> u64 {
-        let Some(mut room) = self.room else {
-            return len;
-        };
-        let mut at = 0;
-        while at < len {
-            let start = (offset + at) / BLOCK_BYTES * BLOCK_BYTES;
-            let piece = (start + BLOCK_BYTES - offset).min(len) - at;
-            let mut block = [0; BLOCK_BYTES as usize];
-            let read = self.files.read_at(dir, name, start, &mut block);
-            if read.is_err() || block.iter().all(|b| *b == 0) {
-                at += piece.min(room);
-                if piece > room {
-                    room = 0;
-                    break;
-                }
-                room = room.saturating_sub(BLOCK_BYTES);
-            } else {
-                at += piece;
-            }
+    fn allocate(&mut self, dir: Dir, name: &str, offset: u64, len: u64) -> io::Result<()> {
+        let is_taken = self.room.take(&self.files, dir, name, offset, len);
+        if is_taken {
+            return Ok(());
         }
-        self.room = Some(room);
-        at
+        self.errors += 1;
+        Err(io::ErrorKind::StorageFull.into())
     }
 
     /// The bytes go where they do not belong; their own place stays as it was.
@@ -367,7 +365,13 @@ impl FaultyFiles {
 
     /// So many bytes can still be written before the disk is full.
     pub fn set_room(&self, room: Option<u64>) {
-        self.inner.borrow_mut().room = room;
+        self.inner.borrow_mut().room.set_left(room);
+    }
+
+    /// Can room be taken before it is written to? Not every file system can, and this one only if
+    /// it is told so.
+    pub fn set_can_allocate(&self, can: bool) {
+        self.inner.borrow_mut().can_allocate = can;
     }
 
     /// From now on syncs report success and do nothing, or no longer.
@@ -464,9 +468,11 @@ impl FaultyFiles {
     pub fn replace(&self, files: MemFiles) {
         let mut inner = self.inner.borrow_mut();
         let journal = inner.journal.take();
+        let can_allocate = inner.can_allocate;
         *inner = Inner {
             files,
             journal,
+            can_allocate,
             ..Inner::default()
         };
     }
@@ -478,6 +484,8 @@ impl FaultyFiles {
         if let Some(honest) = &mut inner.honest {
             honest.crash(&mut pick);
         }
+        let Inner { room, files, .. } = &mut *inner;
+        room.crash(files);
     }
 
     /// Writes down every change from now on.
@@ -524,6 +532,15 @@ impl Files for FaultyFiles {
         let name = name.to_owned();
         let op = FileOp::SetLen { dir, name, len };
         self.inner.borrow_mut().change(op)
+    }
+
+    fn allocate(&mut self, dir: Dir, name: &str, offset: u64, len: u64) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.can_allocate {
+            inner.allocate(dir, name, offset, len)
+        } else {
+            Ok(())
+        }
     }
 
     fn sync(&mut self, dir: Dir, name: &str) -> io::Result<()> {

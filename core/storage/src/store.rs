@@ -410,7 +410,11 @@ impl<F: Files> Store<F> {
                     self.drop_background();
                 }
                 self.purge();
-                self.log.append(&mut self.files, zxid, record, true)?;
+                let again = self.log.append(&mut self.files, zxid, record, true);
+                let is_full = again.as_ref().is_err_and(StorageError::is_full);
+                if !(is_full && self.options.mutants.has(Mutant::RefusedWriteCounted)) {
+                    again?;
+                }
             }
             other => other?,
         }

@@ -19,8 +19,11 @@
 //! new connection only on the answer to its own question, so by then the leader has proposed it
 //! (which the checkers see in its log).
 //!
-//! Two refusals are not predicted, because they depend on what the leader knows and not on the
-//! tree: an expired session (judged by the session's clock elsewhere) and a moved one.
+//! Three refusals are not predicted, because they depend on what the leader knows and not on the
+//! tree: an expired session (judged by the session's clock elsewhere), a moved one, and that there
+//! is no room (judged by what the disks say). The last one is at times a server's own word, without
+//! a transaction: from the first full disk on what is in front of a connection's writes may have
+//! been refused.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -33,7 +36,7 @@ use vivarium_core::wire::txn::{CreateMode, Txn, TxnHeader};
 
 use super::access::{Access, Asker, Who};
 use super::model::{Draft, Model, Outcome, failed_multi};
-use super::{multi, quota, sweep};
+use super::{multi, quota, room, sweep};
 use crate::clients::ops::{Body, Flags, Op, Reply};
 
 pub const RULE: &str = "linearizable-writes";
@@ -87,6 +90,8 @@ pub struct Linear {
     fitted: BTreeSet<SessionId>,
     /// What transactions led to that were taken for the wrong request.
     mistaken: BTreeMap<(SessionId, Zxid), (Rc<Op>, Outcome)>,
+    /// Transactions that refuse a write for want of room.
+    refusals: BTreeSet<(SessionId, Zxid)>,
     open: BTreeMap<(SessionId, i32), Open>,
     lanes: BTreeMap<SessionId, Vec<Lane>>,
     floor: Zxid,
@@ -98,6 +103,16 @@ impl Linear {
             skips: rules.eager_acl_check || !rules.throttle.wait_max.is_zero(),
             ..Self::default()
         }
+    }
+
+    /// From now on servers may refuse a write without asking the leader.
+    pub fn may_be_refused(&mut self) {
+        self.skips = true;
+    }
+
+    /// Is this reply the leader's refusal for want of room, and not a server's own?
+    pub fn is_refusal(&self, session: SessionId, zxid: Zxid) -> bool {
+        self.refusals.contains(&(session, zxid))
     }
 
     /// Newest zxid that was acknowledged to any client.
@@ -230,6 +245,9 @@ impl Linear {
         found: Option<Match>,
     ) -> Result<Verdict, String> {
         let (session, zxid) = (header.session, header.zxid);
+        if refusal(txn).is_some_and(|refused| refused.code == room::REFUSED) {
+            self.refusals.insert((session, zxid));
+        }
         match (txn, found) {
             (Txn::CreateSession { timeout_ms }, _) => {
                 if model.session(session).is_some() {
@@ -259,8 +277,9 @@ impl Linear {
             }
             (_, None) => match refusal(txn) {
                 // Asked on a connection that is forgotten; it has no effect.
-                Some((_, expired)) => {
+                Some(refused) => {
                     let draft = model.draft_nothing(zxid);
+                    let expired = refused.code == EXPIRED;
                     Ok(Verdict {
                         draft,
                         expired: expired.then_some(session),
@@ -343,6 +362,7 @@ impl Linear {
             ));
         };
         self.forget(session, xid);
+        self.refusals.remove(&(session, zxid));
         if reply.zxid != zxid {
             return Err(format!(
                 "reply at {} to what was committed as {zxid}",
@@ -454,10 +474,10 @@ fn decide(
         return Ok((Outcome::Done, model.draft_close(session, zxid), false));
     }
     // A leader that has not heard of a local session says no more than that.
-    if !model.is_local(session)
-        && let Some((outcome, expired)) = refusal(txn)
+    if let Some(Refused { outcome, code }) = refusal(txn)
+        && (!model.is_local(session) || code == room::REFUSED)
     {
-        let early = expired && model.is_alive(session);
+        let early = code == EXPIRED && model.is_alive(session);
         return Ok((outcome, model.draft_nothing(zxid), early));
     }
     if let Some(refused) = quota::refusal(model, by, (op, floor), (txn, zxid)) {
@@ -472,7 +492,7 @@ fn decide(
     }
     // What a multi says of it is the leader's word; a server knows better about a single create.
     let outcome = match (refusal(txn), txn) {
-        (Some((said, _)), Txn::Multi(_)) => said,
+        (Some(said), Txn::Multi(_)) => said.outcome,
         _ => outcome,
     };
     if !has_failed(&outcome) {
@@ -488,17 +508,24 @@ fn has_failed(outcome: &Outcome) -> bool {
     }
 }
 
-/// The leader's refusal of the session, alone or inside a multi.
-fn refusal(txn: &Txn<'_>) -> Option<(Outcome, bool)> {
-    let refused = |code: i32| code == EXPIRED || code == MOVED;
-    match txn {
-        Txn::Error { code } if refused(*code) => Some((Outcome::Error(*code), *code == EXPIRED)),
+/// What the leader says without a look at the tree.
+struct Refused {
+    outcome: Outcome,
+    code: i32,
+}
+
+/// The leader's refusal of the session or of all writes, alone or inside a multi.
+fn refusal(txn: &Txn<'_>) -> Option<Refused> {
+    let refused = |code: i32| [EXPIRED, MOVED, room::REFUSED].contains(&code);
+    let (outcome, code) = match txn {
+        Txn::Error { code } => (Outcome::Error(*code), *code),
         Txn::Multi(subs) => {
-            let (at, code) = multi::failure(txn).filter(|(_, code)| refused(*code))?;
-            Some((failed_multi(subs.len(), at, code), code == EXPIRED))
+            let (at, code) = multi::failure(txn)?;
+            (failed_multi(subs.len(), at, code), code)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    refused(code).then_some(Refused { outcome, code })
 }
 
 /// A leader that does not know a local session says that it has expired.

@@ -23,6 +23,7 @@ pub mod probe;
 pub mod quota;
 pub mod read_only;
 mod replies;
+pub mod room;
 pub mod sequence;
 pub mod session;
 pub mod sweep;
@@ -88,6 +89,7 @@ pub struct Checks {
     locals: locals::Locals,
     unread: unread::Unread,
     read_only: read_only::ReadOnly,
+    room: room::Room,
     last: BTreeMap<ServerId, Last>,
     moves: Vec<LogMove>,
     events: u64,
@@ -118,6 +120,7 @@ impl Checks {
             locals: locals::Locals::new(&setup.rules),
             unread: unread::Unread::default(),
             read_only: read_only::ReadOnly::default(),
+            room: room::Room::default(),
             last: BTreeMap::new(),
             moves: Vec::new(),
             events: 0,
@@ -254,6 +257,8 @@ impl Checks {
             self.noted(judged);
         }
         let open = view.is_broadcasting();
+        self.room.serves(t, id, open);
+        self.judge_proposals(t, id, moves);
         let reign = open.then_some(view.current);
         self.ephemerals.serves(t, id, reign);
         let last = self.last.insert(id, Last { view: *view, open });
@@ -261,6 +266,22 @@ impl Checks {
         if last.map(known) != Some((view.applied, view.digest, open)) {
             self.judge_digest(id, view);
         }
+    }
+
+    fn judge_proposals(&mut self, t: SimTime, id: ServerId, moves: &[LogMove]) {
+        let leads = self.leader().filter(|(leader, _)| *leader == id);
+        if let Some(leads) = leads.filter(|_| !moves.is_empty()) {
+            let setup = &self.setup;
+            let is_calm = |from| self.are_calm(from);
+            let judged = self.room.judge_proposals(setup, t, leads, moves, is_calm);
+            self.note(room::RULE, judged);
+        }
+    }
+
+    /// Has no server been touched by a fault since then?
+    fn are_calm(&self, from: SimTime) -> bool {
+        let is_calm = |id| self.ephemerals.is_calm(id, from);
+        self.setup.servers().all(is_calm)
     }
 
     fn judge_digest(&mut self, id: ServerId, view: &View) {
@@ -413,7 +434,16 @@ impl Checks {
         self.leadership.crashed(id);
         self.unread.crashed(id);
         self.ephemerals.serves(t, id, None);
+        self.room.crashed(&self.setup, t, id);
         self.last.remove(&id);
+    }
+
+    /// A server hears that its disk has no room, or has some again.
+    pub fn on_room(&mut self, t: SimTime, id: ServerId, low: bool) {
+        if self.goes_on() {
+            self.room.told(&self.setup, t, id, low);
+            self.linear.may_be_refused();
+        }
     }
 
     /// The server starts with what its disk gave back, before its first flush.

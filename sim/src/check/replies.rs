@@ -4,7 +4,7 @@ use vivarium_core::ids::{SessionId, Zxid};
 use vivarium_core::wire::records::ErrorCode;
 
 use super::access::Asker;
-use super::{Checks, Ticket, access, durability, linear, multi, quota, read_only, session};
+use super::{Checks, Ticket, access, durability, linear, multi, quota, read_only, room, session};
 use crate::clients::ops::{Body, Op, Reply};
 use crate::observe::{ClientId, SimTime};
 
@@ -106,10 +106,16 @@ impl Checks {
         if *op == Op::CloseSession && reply.result.is_ok() && self.model.is_local(session) {
             return self.linear.passed_over(session, xid);
         }
+        if reply.result == Err(room::REFUSED) {
+            let is_calm = |from| self.are_calm(from);
+            let judged = self.room.judge_refusal(&self.setup, ticket.sent, is_calm);
+            self.note(room::RULE, judged);
+        }
         if let Some(judged) = self.refused_here(session, op, ticket, reply) {
             self.note(linear::RULE, judged);
             return self.linear.passed_over(session, xid);
         }
+        let has_room = reply.result != Err(room::REFUSED);
         if let Ok(Body::Multi(results)) = &reply.result {
             self.note(multi::RULE, multi::judge_reply(reply.zxid, results));
         }
@@ -122,12 +128,15 @@ impl Checks {
                 .durability
                 .judge(&self.setup, reply.zxid, "acknowledged");
             self.note(durability::RULE, judged);
-            self.liveness.acknowledged(ticket.sent);
+            if has_room {
+                self.liveness.acknowledged(ticket.sent);
+            }
         }
     }
 
     /// A write that the client's own server refused before it asked the leader: because it waited
-    /// for too long, or by the access lists of a tree that the server had at that moment.
+    /// for too long, by the access lists of a tree that the server had at that moment, or because
+    /// the leader had said that the disks have no room.
     fn refused_here(
         &self,
         session: SessionId,
@@ -137,6 +146,7 @@ impl Checks {
     ) -> Option<Result<(), String>> {
         let rules = &self.setup.rules;
         match reply.result {
+            Err(room::REFUSED) if !self.linear.is_refusal(session, reply.zxid) => Some(Ok(())),
             Err(THROTTLED) if !rules.throttle.wait_max.is_zero() => Some(Ok(())),
             Err(code @ (NO_AUTH | INVALID_ACL))
                 if reply.zxid == Zxid::ZERO && rules.eager_acl_check =>

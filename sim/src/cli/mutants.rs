@@ -84,6 +84,9 @@ fn stage(mutant: Mutant) -> Option<&'static str> {
         Mutant::SyncWithoutQuorum => {
             Some(include_str!("../../../scenarios/sync-deposed-leader.toml"))
         }
+        Mutant::WritesWithoutRoom | Mutant::RefusedForEver => {
+            Some(include_str!("../../../scenarios/full-disks.toml"))
+        }
         _ => None,
     }
 }

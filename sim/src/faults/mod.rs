@@ -153,11 +153,11 @@ pub enum Fault {
         lasts: Duration,
         down: Duration,
     },
-    /// There is room for so many bytes more.
+    /// There is room for so many bytes more, until somebody makes some.
     FullDisk {
         who: Target,
         room: u64,
-        lasts: Duration,
+        lasts: Option<Duration>,
         down: Duration,
     },
     /// Syncs do nothing and say that they did, until the power fails after `lasts`.

@@ -62,7 +62,7 @@ impl Family {
     /// As those before, from a stream of their own, and in how many of a hundred runs.
     pub const DISKS: [(Self, u64); 6] = [
         (Self::DiskErrors, 20),
-        (Self::FullDisk, 20),
+        (Self::FullDisk, 30),
         (Self::LyingDisk, 20),
         (Self::Rot, 15),
         (Self::Stray, 15),
@@ -141,6 +141,9 @@ pub fn draw(seed: u64, options: Options) -> RunConfig {
     config.disk.sector_bytes = *disks.pick(&[512, 4096]);
     let chosen = Family::DISKS.map(|(family, often)| disks.chance(often, 100).then_some(family));
     config.families.extend(chosen.into_iter().flatten());
+    config.disk.prealloc_bytes = *disks.pick(&[4 << 10, 16 << 10]);
+    config.disk.reserve_bytes = *disks.pick(&[0, 8 << 10, 8 << 10, 16 << 10]);
+    config.disk.can_allocate = disks.chance(2, 3);
     config.families.sort_unstable();
     schedule(&mut config, &streams);
     let setup = config.setup();
@@ -183,7 +186,7 @@ fn disk(s: &mut Stream) -> DiskConfig {
         hiccup_per_mille: *s.pick(&[0, 5, 50]),
         hiccup: *s.pick(&[20 * MS, 200 * MS]),
         group_max: *s.pick(&[1, 4, 1_000]),
-        sector_bytes: 512,
+        ..DiskConfig::calm()
     }
 }
 
@@ -284,6 +287,9 @@ fn schedule(config: &mut RunConfig, streams: &Streams) {
             {
                 orphan(&mut s, SimTime(at).after(lasts * 9 / 10), &rhythm, config);
             }
+            if matches!(fault, Fault::FullDisk { .. }) && s.chance(1, 2) {
+                fill_more(&mut s, SimTime(at), &fault, config);
+            }
             config.faults.push(Planned {
                 at: SimTime(at),
                 fault,
@@ -292,6 +298,18 @@ fn schedule(config: &mut RunConfig, streams: &Streams) {
         }
     }
     config.faults.sort_by_key(|p| p.at);
+}
+
+/// Others get full with the first one, so that perhaps no quorum has room.
+fn fill_more(s: &mut Stream, at: SimTime, first: &Fault, config: &mut RunConfig) {
+    for _ in 0..s.range(1, u64::from(config.servers())) {
+        let mut fault = first.clone();
+        if let Fault::FullDisk { who, lasts, .. } = &mut fault {
+            *who = Target::Any(s.word());
+            *lasts = lasts.map(|lasts| lasts + Duration::from_nanos(s.exponential(500 * MS)));
+        }
+        config.faults.push(Planned { at, fault });
+    }
 }
 
 /// Shorter than the leader's patience with those that it does not reach.
@@ -423,7 +441,8 @@ fn disk_fault(
         Family::FullDisk => Fault::FullDisk {
             who,
             room,
-            lasts,
+            // Until somebody has noticed, and half a second more.
+            lasts: Some(lasts + Duration::from_nanos(s.range(0, 2_000 * MS))),
             down,
         },
         Family::LyingDisk => Fault::LyingDisk { who, lasts, down },

@@ -41,8 +41,9 @@ pub enum Condition {
     ServingAll,
     NotServing(Vec<Who>),
     Sync(Who, String),
-    /// Acknowledged since the last `mark`.
+    /// Acknowledged since the last `mark`: at least so many, or none.
     Writes(u64),
+    NoWrites,
     Level,
     /// How far a client has got with its recipe.
     Stands(u32, Standing),
@@ -70,6 +71,8 @@ pub enum Step {
     Reset(Who),
     SlowDisk(Who, u64),
     StallDisk(Who),
+    /// There is no room left on it.
+    FillDisk(Who),
     /// The clocks run at another rate: parts per million.
     Drift(Who, i32),
     DisksWell,
@@ -169,6 +172,10 @@ pub(super) fn step(said: &str, known: &Known, names: &Names) -> Result<Step, Str
         "stall" => {
             w.expect("disk")?;
             Step::StallDisk(w.server()?)
+        }
+        "fill" => {
+            w.expect("disk")?;
+            Step::FillDisk(w.server()?)
         }
         "disks" => {
             w.expect("well")?;
@@ -354,6 +361,9 @@ impl<'a> Words<'a> {
             return Ok(Condition::SomeLeader);
         }
         if self.eat("no") {
+            if self.eat("writes") {
+                return Ok(Condition::NoWrites);
+            }
             self.expect("leader")?;
             return Ok(Condition::NoLeader);
         }

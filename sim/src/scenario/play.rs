@@ -118,17 +118,13 @@ impl Stage<'_> {
                 let all = self.all(line, who)?;
                 all.into_iter().for_each(|id| self.world.stop(id));
             }
-            Step::Crash(who) => {
+            Step::Crash(who) | Step::PowerOff(who) => {
+                let power = matches!(line.what, Step::PowerOff(_));
                 for id in self.all(line, who)? {
-                    self.crash(id, false);
+                    self.crash(id, power);
                 }
             }
             Step::PowerOffAll => self.world.strike(&Fault::Blackout { down: None }),
-            Step::PowerOff(who) => {
-                for id in self.all(line, who)? {
-                    self.crash(id, true);
-                }
-            }
             Step::Let(name, who) => {
                 let id = self.who(line, who)?;
                 self.names.insert(name.clone(), id);
@@ -166,6 +162,7 @@ impl Stage<'_> {
             | Step::Reset(who)
             | Step::SlowDisk(who, _)
             | Step::StallDisk(who)
+            | Step::FillDisk(who)
             | Step::Drift(who, _) => {
                 let who = Target::Server(self.who(line, who)?);
                 self.world.strike(&lasting(&line.what, who));
@@ -253,6 +250,7 @@ impl Stage<'_> {
                 .resolve(who)
                 .is_some_and(|id| self.world.glance(id).sync == Some(mode.as_str())),
             Condition::Writes(count) => self.world.writes_acknowledged() - self.mark >= *count,
+            Condition::NoWrites => self.world.writes_acknowledged() == self.mark,
             Condition::Level => self.world.level(),
             Condition::Stands(n, standing) => self.world.client_standing(*n) == *standing,
         }
@@ -270,6 +268,12 @@ fn lasting(step: &Step, who: Target) -> Fault {
             lasts: None,
         },
         Step::StallDisk(_) => Fault::StallDisk { who, lasts: None },
+        Step::FillDisk(_) => Fault::FullDisk {
+            who,
+            room: 0,
+            lasts: None,
+            down: Duration::from_secs(1),
+        },
         Step::Drift(_, ppm) => Fault::Drift { who, ppm: *ppm },
         other => unreachable!("{other:?} strikes no single server for a while"),
     }

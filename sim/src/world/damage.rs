@@ -56,7 +56,7 @@ impl World {
                 let Some(h) = self.find(who) else { return };
                 self.hosts[h].down_after_failure = Some(down);
                 self.hosts[h].disk.files().set_room(Some(room));
-                self.plan_disk_well(h, Some(lasts));
+                self.plan_disk_well(h, lasts);
             }
             Fault::LyingDisk { who, lasts, down } => {
                 let Some(h) = self.find(who).filter(|h| self.can_spare(*h)) else {

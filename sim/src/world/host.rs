@@ -1,10 +1,10 @@
 //! One server machine: its process, disk, clocks, and what waits to be read.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use vivarium_core::boundary::Channel;
+use vivarium_core::boundary::{Appetite, Channel};
 use vivarium_core::ids::{Epoch, ServerId, WriteSeq};
 use vivarium_core::node::{Node, RoleName};
 use vivarium_core::recovery::Recovered;
@@ -62,6 +62,9 @@ pub(super) enum Inbound {
     SnapshotStored {
         ok: bool,
     },
+    DiskRoom {
+        low: bool,
+    },
     DiskFailed {
         upto: WriteSeq,
     },
@@ -105,6 +108,8 @@ pub(super) struct Host {
     pub(super) clients: VecDeque<Inbound>,
     /// Connections that the process holds.
     pub(super) open: BTreeMap<PipeId, Side>,
+    /// Those of them that are links of the quorum port.
+    pub(super) quorum: BTreeSet<PipeId>,
     /// What the far sides took since the last turn, by connection.
     pub(super) drained: Vec<(PipeId, usize)>,
     /// What clients have not read, by connection.
@@ -148,6 +153,7 @@ impl Host {
         self.inbox.clear();
         self.clients.clear();
         self.open.clear();
+        self.quorum.clear();
         self.drained.clear();
         self.unread.clear();
         self.turn_at = None;
@@ -157,28 +163,38 @@ impl Host {
     }
 
     /// The next thing to read, if it is still of interest: what comes over a connection that the
-    /// process has closed is not.
-    pub(super) fn take(&mut self, clients: bool, first: bool) -> Option<Inbound> {
+    /// process has closed is not. `hungry`: what the process wants to read.
+    pub(super) fn take(&mut self, hungry: Appetite, first: bool) -> Option<Inbound> {
         loop {
-            let from_clients = clients && (first || self.inbox.is_empty());
+            let from_clients = hungry.clients && (first || self.next_of_inbox(hungry).is_none());
             let next = if from_clients {
                 self.clients.pop_front()
             } else {
                 None
             };
-            let next = next.or_else(|| self.inbox.pop_front());
             let next = match next {
-                None if clients => self.clients.pop_front()?,
-                None => return None,
+                None => self.inbox.remove(self.next_of_inbox(hungry)?)?,
                 Some(next) => next,
             };
             match &next {
-                Inbound::LinkOpened { pipe, side, .. }
-                | Inbound::ClientOpened { pipe, side, .. } => {
+                Inbound::LinkOpened {
+                    pipe,
+                    side,
+                    channel,
+                    ..
+                } => {
+                    self.open.insert(*pipe, *side);
+                    if *channel == Channel::Quorum {
+                        self.quorum.insert(*pipe);
+                    }
+                    return Some(next);
+                }
+                Inbound::ClientOpened { pipe, side, .. } => {
                     self.open.insert(*pipe, *side);
                     return Some(next);
                 }
                 Inbound::LinkClosed { pipe } | Inbound::ClientClosed { pipe } => {
+                    self.quorum.remove(pipe);
                     if self.open.remove(pipe).is_some() {
                         return Some(next);
                     }
@@ -192,10 +208,30 @@ impl Host {
                 | Inbound::Persisted { .. }
                 | Inbound::Reloaded { .. }
                 | Inbound::SnapshotStored { .. }
+                | Inbound::DiskRoom { .. }
                 | Inbound::DiskFailed { .. }
                 | Inbound::Stop => return Some(next),
             }
         }
+    }
+
+    /// Is there anything that the process would read now?
+    pub(super) fn has_input(&self, hungry: Appetite) -> bool {
+        hungry.clients && !self.clients.is_empty() || self.next_of_inbox(hungry).is_some()
+    }
+
+    /// The oldest that may be read. A link that is not read shows neither bytes nor its end.
+    fn next_of_inbox(&self, hungry: Appetite) -> Option<usize> {
+        if hungry.quorum {
+            return (!self.inbox.is_empty()).then_some(0);
+        }
+        let waits = |inbound: &Inbound| match inbound {
+            Inbound::LinkBytes { pipe, .. } | Inbound::LinkClosed { pipe } => {
+                self.quorum.contains(pipe) && self.open.contains_key(pipe)
+            }
+            _ => false,
+        };
+        self.inbox.iter().position(|inbound| !waits(inbound))
     }
 
     /// Bytes of the same connection that wait right behind.

@@ -5,12 +5,16 @@ use std::time::Duration;
 use vivarium_core::config::{Config, LearnerType, Member};
 use vivarium_core::ids::ServerId;
 use vivarium_core::node::Node;
+use vivarium_storage::StorageError;
 
 use super::host::Inbound;
 use super::{Event, World};
 use crate::clock::Clock;
 use crate::disk::{Durable, Finished};
 use crate::observe::SimTime;
+
+/// Time between two looks for room on a full disk, as in production.
+const ROOM_RETRY: Duration = Duration::from_millis(500);
 
 impl World {
     /// Starts a server's process, if none runs.
@@ -40,6 +44,7 @@ impl World {
             .on_restart(t, id, host.node.as_ref().expect("just started"));
         self.tell(h, format_args!("starts"));
         self.plan_turn(h);
+        self.tell_room(h);
     }
 
     /// What a server's configuration file would say.
@@ -119,7 +124,6 @@ impl World {
     }
 
     pub(super) fn group_ends(&mut self, h: usize, process: u32) {
-        let t = self.time.now();
         let host = &mut self.hosts[h];
         if !host.is_up() || host.incarnation != process {
             return;
@@ -128,36 +132,74 @@ impl World {
             host.disk.held = true;
             return;
         }
-        let id = host.id;
         let mut durable = std::mem::take(&mut self.durable);
         let finished = host.disk.finish_group(&mut durable);
-        if matches!(
-            finished,
-            Ok(Finished::Persisted { .. } | Finished::Reloaded { .. })
-        ) {
-            for what in &durable {
-                match what {
-                    Durable::Record { zxid } => self.checks.on_durable(t, id, *zxid),
-                    Durable::Truncated { after } => self.checks.on_truncated(t, id, *after),
-                    Durable::Installed { zxid, digest } => {
-                        self.checks.on_installed(t, id, *zxid, *digest);
-                    }
+        self.group_has_ended(h, finished, durable);
+    }
+
+    /// A server whose disk is full may find room now.
+    pub(super) fn look_for_room(&mut self, h: usize, process: u32) {
+        let host = &mut self.hosts[h];
+        if !host.is_up() || host.incarnation != process {
+            return;
+        }
+        host.disk.retry_planned = false;
+        if host.disk.stalled {
+            return self.tell_room(h);
+        }
+        let mut durable = std::mem::take(&mut self.durable);
+        let finished = host.disk.retry(&mut durable);
+        self.group_has_ended(h, finished, durable);
+    }
+
+    /// The machine hears whether there is room whenever that has changed; while there is none
+    /// somebody looks for it.
+    fn tell_room(&mut self, h: usize) {
+        let (t, host) = (self.time.now(), &mut self.hosts[h]);
+        let low = host.disk.is_low();
+        if low && !std::mem::replace(&mut host.disk.retry_planned, true) {
+            let process = host.incarnation;
+            self.time
+                .plan(t.after(ROOM_RETRY), Event::Room(h as u16, process));
+        }
+        if std::mem::replace(&mut host.disk.told_low, low) == low {
+            return;
+        }
+        let what = if low { "has no room" } else { "has room again" };
+        self.tell(h, format_args!("{what}"));
+        self.enter(h, Inbound::DiskRoom { low });
+    }
+
+    fn group_has_ended(
+        &mut self,
+        h: usize,
+        finished: Result<Finished, StorageError>,
+        mut durable: Vec<Durable>,
+    ) {
+        let (t, id) = (self.time.now(), self.hosts[h].id);
+        for what in durable.drain(..) {
+            match what {
+                Durable::Record { zxid } => self.checks.on_durable(t, id, zxid),
+                Durable::Truncated { after } => self.checks.on_truncated(t, id, after),
+                Durable::Installed { zxid, digest } => {
+                    self.checks.on_installed(t, id, zxid, digest);
                 }
             }
         }
-        durable.clear();
         self.durable = durable;
         match finished {
             Ok(Finished::Persisted { upto }) => self.enter(h, Inbound::Persisted { upto }),
             Ok(Finished::Reloaded { seq, state }) => {
                 self.enter(h, Inbound::Reloaded { seq, state });
             }
+            Ok(Finished::Waits) => {}
             Ok(Finished::Failed { upto }) => return self.enter(h, Inbound::DiskFailed { upto }),
             Err(refusal) => {
                 let evidence = format!("server {id}: a healthy disk refused: {refusal}");
                 return self.violate("storage-refused", evidence);
             }
         }
+        self.tell_room(h);
         self.start_group(h);
     }
 
@@ -173,6 +215,11 @@ impl World {
         let host = &mut self.hosts[h];
         if !host.is_up() || host.incarnation != process {
             return;
+        }
+        if host.disk.waits() {
+            // It comes behind the write that has found no room.
+            let wait = ROOM_RETRY.as_nanos() as u64;
+            return self.plan_snapshot_step(h, Some(wait));
         }
         let id = host.id;
         match host.disk.finish_snapshot(&self.config.disk) {

@@ -45,6 +45,8 @@ enum Event {
     Disk(u16, u32),
     /// The step of a background snapshot ends.
     Snapshot(u16, u32),
+    /// A server whose disk is full looks for room again; which process.
+    Room(u16, u32),
     /// A client's timers may be due.
     Client(u16),
     /// The next fault of the schedule.
@@ -251,6 +253,7 @@ impl World {
             Event::Wake(h) => self.wake_is_due(usize::from(h)),
             Event::Disk(h, process) => self.group_ends(usize::from(h), process),
             Event::Snapshot(h, process) => self.snapshot_step_ends(usize::from(h), process),
+            Event::Room(h, process) => self.look_for_room(usize::from(h), process),
             Event::Client(c) => self.client_is_due(usize::from(c)),
             Event::Fault(n) => self.next_fault(n as usize),
             Event::Mend(cut) => self.mend(cut as usize),
@@ -321,13 +324,14 @@ fn new_host(h: u16, config: &RunConfig, streams: &Streams) -> Host {
         machine: Machine(h),
         node: None,
         incarnation: 0,
-        disk: Disk::new(streams.stream(Purpose::Disk, who), config.disk.sector_bytes),
+        disk: Disk::new(streams.stream(Purpose::Disk, who), &config.disk),
         clock: Clock::new(SimTime::ZERO, mono, wall_off, drift),
         paused: None,
         pauses: 0,
         inbox: Default::default(),
         clients: Default::default(),
         open: Default::default(),
+        quorum: Default::default(),
         drained: Vec::new(),
         unread: Default::default(),
         turn_at: None,

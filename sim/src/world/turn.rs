@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use vivarium_core::boundary::Input;
 use vivarium_core::ids::{ConnId, LinkId, ServerId};
+use vivarium_core::node::Node;
 
 use super::host::Inbound;
 use super::{Event, World};
@@ -161,12 +162,13 @@ impl World {
                 .expect("it runs")
                 .handle(now, Input::Wake);
         }
-        let clients = host.node.as_ref().expect("it runs").appetite().clients;
+        let hungry = host.node.as_ref().expect("it runs").appetite();
         let mut fed = self.hand_in_drained(h) || told || spurious;
         for _ in 0..most {
             let host = &mut self.hosts[h];
-            let first = clients && !host.clients.is_empty() && host.turn_stream.chance(1, 2);
-            let Some(inbound) = host.take(clients, first) else {
+            let some = hungry.clients && !host.clients.is_empty();
+            let first = some && host.turn_stream.chance(1, 2);
+            let Some(inbound) = host.take(hungry, first) else {
                 break;
             };
             self.hand_in(h, inbound);
@@ -174,8 +176,8 @@ impl World {
         }
         self.end_turn(h, fed);
         let host = &self.hosts[h];
-        let hungry = host.node.as_ref().is_some_and(|n| n.appetite().clients);
-        if !host.inbox.is_empty() || (hungry && !host.clients.is_empty()) {
+        let hungry = host.node.as_ref().map(Node::appetite);
+        if hungry.is_some_and(|hungry| host.has_input(hungry)) {
             self.plan_turn(h);
         }
         self.plan_wake(h);
@@ -276,6 +278,7 @@ impl World {
             Inbound::Persisted { .. }
             | Inbound::Reloaded { .. }
             | Inbound::SnapshotStored { .. }
+            | Inbound::DiskRoom { .. }
             | Inbound::DiskFailed { .. }
             | Inbound::Stop => self.hand_in_local(h, inbound),
         }
@@ -340,6 +343,11 @@ impl World {
             Inbound::SnapshotStored { ok } => {
                 self.hash.word(9 << 32 | u64::from(ok));
                 node.handle(now, Input::SnapshotStored { ok });
+            }
+            Inbound::DiskRoom { low } => {
+                self.hash.word(20 << 32 | u64::from(low));
+                node.handle(now, Input::DiskRoom { low });
+                self.checks.on_room(self.time.now(), self.hosts[h].id, low);
             }
             Inbound::DiskFailed { upto } => {
                 self.hash.word(10 << 32 | upto.0);

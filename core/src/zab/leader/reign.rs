@@ -361,7 +361,8 @@ impl Leading {
     /// what is proposed can then become stable. How many follow at all is another question.
     fn takes_writes(&self, sh: &Shared) -> bool {
         let lacking = |h: &Handler| h.votes && h.lacks_room;
-        if sh.has_room() && !self.handlers.values().any(lacking) {
+        let all_have_room = sh.has_room() && !self.handlers.values().any(lacking);
+        if all_have_room || sh.config.mutants.has(Mutant::WritesWithoutRoom) {
             return true;
         }
         let mut able = self.with_room();

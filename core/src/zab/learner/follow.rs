@@ -36,7 +36,9 @@ impl Learner {
                 let _ = sh.commit_next();
             }
             packet::PING => {
-                sh.set_takes_writes(packet.data != Some(PING_NO_WRITES));
+                let is_deaf = sh.config.mutants.has(Mutant::RefusedForEver);
+                let stays = is_deaf && !sh.clients.takes_writes();
+                sh.set_takes_writes(!stays && packet.data != Some(PING_NO_WRITES));
                 self.on_ping(packet.zxid, sh);
             }
             packet::REVALIDATE => {
