@@ -437,13 +437,18 @@ impl Ensemble {
 
     /// `kill -9` for all, as close together as it goes.
     pub fn kill_all(&mut self) {
-        for member in self.members.values_mut() {
-            if let Some(child) = &mut member.child {
+        self.kill_these(&self.ids());
+    }
+
+    /// The same for some of them.
+    pub fn kill_these(&mut self, ids: &[i64]) {
+        for id in ids {
+            if let Some(child) = &mut self.member(*id).child {
                 child.kill().expect("an own child can be killed");
             }
         }
-        for id in self.ids() {
-            self.kill(id);
+        for id in ids {
+            self.kill(*id);
         }
     }
 

@@ -22,6 +22,7 @@ pub mod program;
 pub mod programs;
 pub mod python;
 pub mod random;
+pub mod recorder;
 pub mod suites;
 pub mod tidy;
 pub mod tool;

@@ -14,7 +14,7 @@ use crate::behaviours::{same_tree, tree};
 use crate::matrix::{Matrix, Mix, outcome};
 
 /// How often a leader without followers is asked to log what nobody will ever commit.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 12;
 
 /// How a learner is brought up to date.
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +119,7 @@ fn wait_for_a_lonely_write(mix: &mut Mix, leader: i64) -> String {
     for attempt in 0..ATTEMPTS {
         let path = format!("/lonely-{leader}-{attempt}");
         let mut probe = mix.probe(leader);
-        for id in &others {
-            mix.ensemble.kill(*id);
-        }
+        mix.ensemble.kill_these(&others);
         probe.send(&ask::create(&path, 0));
         let dir = mix.ensemble.version_dir(leader);
         let logged = wait::poll(Duration::from_secs(2), || {

@@ -14,6 +14,7 @@ mod faults;
 mod full;
 mod matrix;
 mod migration;
+mod recording;
 
 use matrix::{Case, Matrix};
 use vivarium_tests::ensemble::Kind;
