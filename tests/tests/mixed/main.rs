@@ -12,6 +12,7 @@ mod behaviours;
 mod catching_up;
 mod faults;
 mod full;
+mod local;
 mod matrix;
 mod migration;
 mod recording;
