@@ -204,6 +204,22 @@ fn fsck_says_what_a_start_would_do() {
     }
     let said = complaint(&["fsck", text(&dir)]);
     assert!(said.contains("there is no snapshot"), "{said}");
+    // An operator who knows better may say so, and only then.
+    let report = printed(&["fsck", "--trust-empty", text(&dir)]);
+    assert!(report.contains("none: the logs alone"), "{report}");
+    let to = program::scratch("tools-fsck-restored");
+    let said = complaint(&["restore", text(&dir), text(&to)]);
+    assert!(
+        said.contains("neither a backup nor a snapshot in"),
+        "{said}"
+    );
+    printed(&["restore", "--trust-empty", text(&dir), text(&to)]);
+    let digest = |report: &str| {
+        let line = report.lines().find(|line| line.starts_with("digest"));
+        line.expect("a digest").to_owned()
+    };
+    let restored = printed(&["fsck", text(&to)]);
+    assert_eq!(digest(&restored), digest(&report));
 }
 
 #[test]

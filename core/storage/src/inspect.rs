@@ -283,7 +283,8 @@ pub fn read_snapshot<F: Files>(files: &F, name: &str) -> Result<Database, Storag
 /// What a start would find.
 #[derive(Debug)]
 pub struct Checkup {
-    /// The snapshot that it would begin with; `None` if the directory is empty.
+    /// The snapshot that it would begin with; `None` if the directory is empty, or if the logs
+    /// alone are believed.
     pub snapshot: Option<String>,
     /// Transactions that it would replay over it.
     pub replayed: u64,
@@ -300,9 +301,25 @@ pub struct Checkup {
 /// # Errors
 /// Exactly those with which a server would refuse to start, and the file system's.
 pub fn check_up<F: Files>(files: &F, limit: Option<Zxid>) -> Result<Checkup, StorageError> {
-    let mut loaded = recover::load(files, 0, Mutants::NONE, limit)?;
+    checked(files, recover::load(files, 0, Mutants::NONE, limit)?)
+}
+
+/// The same with `snapshot.trust.empty`: where there is no snapshot at all, the logs are believed
+/// to hold everything.
+///
+/// # Errors
+/// As [`check_up`].
+pub fn check_up_trusting_logs<F: Files>(
+    files: &F,
+    limit: Option<Zxid>,
+) -> Result<Checkup, StorageError> {
+    let loaded = recover::load_trusting_logs(files, 0, Mutants::NONE, limit)?;
+    checked(files, loaded)
+}
+
+fn checked<F: Files>(files: &F, mut loaded: recover::Loaded) -> Result<Checkup, StorageError> {
     let [accepted, current] = read_epochs(files)?;
-    if loaded.snapshot.is_none() {
+    if loaded.snapshot.is_none() && loaded.recovery.replayed() == 0 {
         recover::refuse_epochs_alone(files)?;
     }
     let mut notes = core::mem::take(&mut loaded.notes);

@@ -176,15 +176,18 @@ pub(crate) fn load_trusting_logs<F: Files>(
     files: &F,
     seed: u64,
     mutants: Mutants,
+    limit: Option<Zxid>,
 ) -> Result<Loaded, StorageError> {
     let found = inventory(files)?;
     if !found.snapshots.is_empty() {
-        return load(files, seed, mutants, None);
+        return load(files, seed, mutants, limit);
     }
     let mut loaded = Loaded::fresh(seed, mutants);
     let mut passed = Passed::default();
     for file in &found.logs {
-        replay(files, file, Zxid::ZERO, None, &mut passed, &mut loaded)?;
+        if !replay(files, file, Zxid::ZERO, limit, &mut passed, &mut loaded)? {
+            break;
+        }
     }
     if loaded.recovery.replayed() > 0 {
         loaded.notes.push(

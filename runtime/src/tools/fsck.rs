@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use vivarium_core::ids::Epoch;
 use vivarium_storage::LOCK_NAME;
-use vivarium_storage::inspect::{Checkup, check_up};
+use vivarium_storage::inspect::{Checkup, check_up, check_up_trusting_logs};
 
 use super::ToolError;
 use super::backup::read_bytes;
@@ -22,6 +22,9 @@ pub struct Fsck {
     /// dataLogDir, if it is another directory
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
+    /// As with snapshot.trust.empty=true: without any snapshot, believe that the logs hold all
+    #[arg(long)]
+    trust_empty: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -45,7 +48,13 @@ impl Fsck {
         }
         let set = FileSet::of(&at(&self.data_dir, log_dir))?;
         let total = read_bytes(&set);
-        let found = match check_up(&set.watched("read", total), None) {
+        let set = set.watched("read", total);
+        let found = if self.trust_empty {
+            check_up_trusting_logs(&set, None)
+        } else {
+            check_up(&set, None)
+        };
+        let found = match found {
             Ok(found) => found,
             Err(refused) => {
                 if self.json {
@@ -69,6 +78,7 @@ impl Fsck {
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned);
             let text = match (*name, value) {
+                ("snapshot", Value::Null) if found.replayed > 0 => "none: the logs alone".into(),
                 ("snapshot", Value::Null) => "none: an empty directory".to_owned(),
                 (_, Value::Null) => "no file".to_owned(),
                 ("replayed", _) => format!("{text} transactions"),

@@ -16,7 +16,9 @@ use serde_json::json;
 use vivarium_core::database::Database;
 use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::time::WallMs;
-use vivarium_storage::inspect::{check_up, log_zxid, read_epochs, snapshot_zxid};
+use vivarium_storage::inspect::{
+    check_up, check_up_trusting_logs, log_zxid, read_epochs, snapshot_zxid,
+};
 use vivarium_storage::rebuild::write_state;
 use vivarium_storage::{Dir, RealFiles};
 
@@ -68,6 +70,9 @@ pub struct Restore {
     /// Only from this line of FROM's backup.json, counted from 0; default: the newest that fits
     #[arg(long, value_name = "NUMBER")]
     line: Option<usize>,
+    /// As with snapshot.trust.empty=true: without any snapshot, believe that the logs hold all
+    #[arg(long)]
+    trust_empty: bool,
     /// Only say what would be restored and what left out
     #[arg(long)]
     dry_run: bool,
@@ -82,12 +87,15 @@ struct History {
     /// Checksums of its files, where a manifest has them.
     sums: Vec<(PathBuf, u64, String)>,
     split: Split,
+    /// Without any snapshot the logs are believed to hold everything.
+    trusts_logs: bool,
 }
 
 /// What will be written.
 struct Found {
     database: Database,
-    snapshot: String,
+    /// `None` where the logs alone are believed.
+    snapshot: Option<String>,
     replayed: u64,
     /// Whether the log had a digest to compare with.
     compared: bool,
@@ -103,7 +111,7 @@ impl Restore {
         let limit = history.limit(self.at);
         let mut found = history.state(limit)?;
         let zxid = found.database.applied();
-        history.compare_sums(&found.snapshot, zxid)?;
+        history.compare_sums(found.snapshot.as_deref().unwrap_or_default(), zxid)?;
         let newest = histories.iter().filter_map(History::last).max();
         let current = zxid.epoch();
         let reached = newest.map_or(current, |(zxid, _)| zxid.epoch());
@@ -136,14 +144,14 @@ impl Restore {
                     .iter()
                     .map(|file| (path.join(&file.name), file.bytes, file.sha1.clone()));
                 let sums = sums.collect();
-                histories.push(History::open(line.set(from), sums, self.at)?);
+                histories.push(self.open(line.set(from), sums)?);
             }
             return Ok((histories, accepted.unwrap_or(Epoch(0))));
         }
         if !from.is_dir() {
             let single = single::open(from)?;
             let accepted = single.run.map_or(Epoch(0), |run| run.accepted);
-            let history = History::open(single.set, single.sums, self.at)?;
+            let history = self.open(single.set, single.sums)?;
             return Ok((vec![history], accepted));
         }
         let files = server_files(from, self.from_log_dir.as_deref().unwrap_or(from));
@@ -152,8 +160,21 @@ impl Restore {
         if self.from_log_dir.is_none() {
             backup::note_without_logs(&set, from, "--from-log-dir");
         }
-        let history = History::open(set, Vec::new(), self.at)?;
+        let history = self.open(set, Vec::new())?;
         Ok((vec![history], accepted.unwrap_or(Epoch(0))))
+    }
+
+    fn open(&self, set: FileSet, sums: Vec<(PathBuf, u64, String)>) -> Result<History, ToolError> {
+        let total = set.bytes();
+        let set = set.watched("find the moment", total);
+        let split = Split::of(&set, self.at)?;
+        let set = set.retain(|_| true);
+        Ok(History {
+            set,
+            sums,
+            split,
+            trusts_logs: self.trust_empty,
+        })
     }
 
     /// The newest history that reaches back to the wanted moment.
@@ -255,18 +276,6 @@ impl Restore {
 }
 
 impl History {
-    fn open(
-        set: FileSet,
-        sums: Vec<(PathBuf, u64, String)>,
-        at: Option<At>,
-    ) -> Result<Self, ToolError> {
-        let total = set.bytes();
-        let set = set.watched("find the moment", total);
-        let split = Split::of(&set, at)?;
-        let set = set.retain(|_| true);
-        Ok(Self { set, sums, split })
-    }
-
     fn snapshots(&self) -> impl Iterator<Item = Zxid> {
         self.set
             .entries()
@@ -275,7 +284,9 @@ impl History {
     }
 
     fn oldest(&self) -> Option<Zxid> {
-        self.snapshots().min()
+        let has_logs = self.split.before.or(self.split.after).is_some();
+        let logs_alone = (self.trusts_logs && has_logs).then_some(Zxid::ZERO);
+        self.snapshots().min().or(logs_alone)
     }
 
     /// The last transaction, wherever it stands.
@@ -373,21 +384,31 @@ impl History {
             }
             let total = read_bytes(&set);
             let watched = set.retain(|_| true).watched("replay", total);
-            let found = check_up(&watched, limit)?;
+            let found = if self.trusts_logs && rejected.is_empty() {
+                check_up_trusting_logs(&watched, limit)?
+            } else {
+                check_up(&watched, limit)?
+            };
             let zxid = found.database.applied();
             let logged = logged_digest(&watched, zxid)?;
-            let Some(snapshot) = found.snapshot else {
-                let problem = "there is no snapshot to begin with".to_owned();
-                return Err(ToolError::Failed(problem));
-            };
-            if logged.is_none_or(|logged| logged == found.database.digest()) {
+            let believed = found.snapshot.is_some() || found.replayed > 0;
+            if believed && logged.is_none_or(|logged| logged == found.database.digest()) {
                 return Ok(Found {
                     database: found.database,
-                    snapshot,
+                    snapshot: found.snapshot,
                     replayed: found.replayed,
                     compared: logged.is_some(),
                 });
             }
+            let Some(snapshot) = found.snapshot else {
+                let problem = if believed {
+                    "the logs alone do not lead to the state that they tell of: something was \
+                     before them"
+                } else {
+                    "there is no snapshot to begin with"
+                };
+                return Err(ToolError::Failed(problem.to_owned()));
+            };
             set = set.retain(|entry| entry.name != snapshot);
             rejected.push(snapshot);
         }
