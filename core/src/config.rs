@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::ids::ServerId;
 use crate::limits::{
     ADDRESS_CONNECTIONS_MAX, CLIENT_FRAME_BYTES_MAX, LARGE_REQUESTS_BYTES_MAX,
-    REQUESTS_OUTSTANDING_MAX,
+    REQUESTS_OUTSTANDING_MAX, SNAPSHOT_HELD_BYTES_MAX,
 };
 use crate::mutants::Mutants;
 
@@ -107,6 +107,9 @@ pub struct Rules {
     /// Counter of the last transaction of an epoch. Not a key: all that there are, except where
     /// a test wants to see the end of an epoch.
     pub epoch_counter_max: u32,
+    /// Bytes of old states that are kept for a background snapshot before it is given up. Not a
+    /// key: as many as `limits` say, except where a test wants to see the end of one.
+    pub snapshot_held_max: usize,
 }
 
 /// How clients that ask for too much are held back or turned away. All of it is off by default, as
@@ -193,6 +196,7 @@ impl Default for Rules {
             memory_max: 0,
             disk_patience: Duration::ZERO,
             epoch_counter_max: u32::MAX - 1,
+            snapshot_held_max: SNAPSHOT_HELD_BYTES_MAX,
         }
     }
 }

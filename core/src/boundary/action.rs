@@ -223,6 +223,11 @@ pub enum Event {
     SnapshotTaken {
         zxid: Zxid,
     },
+    /// So much changed while it was written that too many old states would have to be kept for it.
+    /// The log goes on; the next one is begun when it is due.
+    SnapshotGivenUp {
+        zxid: Zxid,
+    },
     /// Clients' writes are refused from now on, because too few voters have room on their disks for
     /// them; or they are taken again.
     TakesWrites(bool),

@@ -10,7 +10,7 @@ use crate::boundary::{Action, Event, SnapshotStep};
 use crate::config::Config;
 use crate::database::{WalkId, Walked};
 use crate::ids::Zxid;
-use crate::limits::{SNAPSHOT_HELD_BYTES_MAX, SNAPSHOT_TURN_BYTES};
+use crate::limits::SNAPSHOT_TURN_BYTES;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
@@ -92,9 +92,12 @@ impl Shared {
     /// committed then, so no snapshot holds one that could be taken back (ZOOKEEPER-1549).
     pub(crate) fn step_snapshot(&mut self) {
         if let Progress::Walking(walk) = self.snapshots.progress
-            && self.db.walk_held(walk) > SNAPSHOT_HELD_BYTES_MAX
+            && self.db.walk_held(walk) > self.config.rules.snapshot_held_max
         {
             // The disk is too slow for these writes; the log holds all of them.
+            let zxid = self.db.walk_zxid(walk);
+            self.snapshots.failures += 1;
+            self.report(Event::SnapshotGivenUp { zxid });
             self.abandon_snapshot();
         }
         if self.snapshots.waiting {

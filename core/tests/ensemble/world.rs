@@ -488,7 +488,10 @@ impl World {
                     None => self.events.push_back((id, event)),
                 }
             }
-            Action::Snapshot(_) => self.events.push_back((id, Event::Stored)),
+            Action::Snapshot(_) => match self.stuck.get_mut(&id) {
+                Some(held) => held.push(Event::Stored),
+                None => self.events.push_back((id, Event::Stored)),
+            },
             Action::Send { link, bytes } => self.send(id, link, out.bytes(bytes).to_vec()),
             Action::SendShared { link, body } => self.send(id, link, body.to_vec()),
             Action::Reply { conn, bytes } => {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tracing::Level;
 use vivarium_core::boundary::{CloseReason, Event, Fault, Whom};
-use vivarium_core::limits::{EXTENDED_SERVER_ID_MAX, Limit};
+use vivarium_core::limits::{EXTENDED_SERVER_ID_MAX, Limit, SNAPSHOT_HELD_BYTES_MAX};
 
 use super::quiet::Quiet;
 use crate::exit::Exit;
@@ -139,6 +139,12 @@ pub(super) fn log_event(event: &Event) {
         ),
         Event::LimitReached(limit) => tracing::warn!("{}", refused_by(limit)),
         Event::SnapshotTaken { zxid } => tracing::info!(%zxid, "snapshot taken"),
+        Event::SnapshotGivenUp { zxid } => tracing::warn!(
+            %zxid,
+            "snapshot given up: more than {} MiB changed while it was written, the disk is too \
+             slow for it; the next one is begun after snapCount transactions",
+            SNAPSHOT_HELD_BYTES_MAX >> 20
+        ),
         Event::TakesWrites(false) => tracing::error!(
             "writes are refused (-119): too few servers have room on their disks; reads go on"
         ),

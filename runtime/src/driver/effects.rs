@@ -190,6 +190,7 @@ impl Effects {
             | Event::QuotaExceeded(_)
             | Event::LimitReached(_)
             | Event::SnapshotTaken { .. }
+            | Event::SnapshotGivenUp { .. }
             | Event::TakesWrites(_)
             | Event::Note { .. } => {}
         }

@@ -195,6 +195,7 @@ impl World {
             Report::SyncChosen { .. }
             | Report::SessionExpired { .. }
             | Report::SnapshotTaken { .. }
+            | Report::SnapshotGivenUp { .. }
             | Report::QuotaExceeded(_)
             | Report::LimitReached(_)
             | Report::TakesWrites(_)

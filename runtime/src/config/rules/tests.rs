@@ -97,6 +97,7 @@ fn all() -> Rules {
         memory_max: 123_456_789_012,
         disk_patience: Duration::from_secs(3),
         epoch_counter_max: Rules::default().epoch_counter_max,
+        snapshot_held_max: Rules::default().snapshot_held_max,
         throttle: Throttle {
             requests_max: 20,
             drop_stale: false,
