@@ -3,7 +3,7 @@
 use vivarium_core::ids::{Epoch, Zxid};
 use vivarium_core::mutants::{Mutant, Mutants};
 
-use crate::error::{About, CURE_RESYNC, StorageError};
+use crate::error::{About, CURE_RESYNC, MAKE_STABLE, StorageError};
 use crate::files::{Dir, Files};
 use crate::names::{ACCEPTED_EPOCH, CURRENT_EPOCH, TMP_SUFFIX};
 use crate::reserve;
@@ -28,17 +28,21 @@ fn write<F: Files>(
     let tmp = format!("{name}{TMP_SUFFIX}");
     let text = epoch.0.to_string();
     let dir = Dir::Snapshots;
-    let written = files.write_at(dir, &tmp, 0, text.as_bytes());
-    if let Err(e) = written.about("write", dir, &tmp) {
+    let written = files
+        .write_at(dir, &tmp, 0, text.as_bytes())
+        .about("write", dir, &tmp)
+        .and_then(|()| {
+            files
+                .set_len(dir, &tmp, text.len() as u64)
+                .about("cut", dir, &tmp)
+        })
+        .and_then(|()| files.sync(dir, &tmp).about(MAKE_STABLE, dir, &tmp));
+    if let Err(e) = written {
         if e.is_full() {
             reserve::release(files, dir, &tmp)?;
         }
         return Err(e);
     }
-    files
-        .set_len(dir, &tmp, text.len() as u64)
-        .about("cut", dir, &tmp)?;
-    files.sync(dir, &tmp).about("sync", dir, &tmp)?;
     files.rename(dir, &tmp, name).about("rename", dir, &tmp)?;
     if mutants.has(Mutant::RenameNotSynced) {
         return Ok(());

@@ -8,14 +8,18 @@ use vivarium_core::ids::Zxid;
 use crate::files::Dir;
 
 /// What an operator can do about a damaged file. Shown at the end of the message.
-pub(crate) const CURE_RESYNC: &str = "if the other servers have a quorum without this one, move \
-    version-2 away and start again: it is filled from the leader; otherwise restore the file from \
-    a backup";
+///
+/// That the others have a quorum is not enough: what this server has acknowledged may lie on too
+/// few of them, and an empty server that votes with those who lack it would lose it.
+pub(crate) const CURE_RESYNC: &str = "if more than half of all voters serve without this one and \
+    have caught up (srvr shows the same Zxid), move version-2 away and start again, one server at \
+    a time: it is filled from the leader; otherwise restore the file from a backup";
 
 /// The same where no snapshot is there, which an old release may never have written.
-pub(crate) const CURE_TRUST: &str = "if the other servers have a quorum without this one, move \
-    version-2 away and start again: it is filled from the leader; if a release of ZooKeeper before \
-    3.5.3 wrote this directory and never a snapshot, start once with snapshot.trust.empty=true; \
+pub(crate) const CURE_TRUST: &str = "if more than half of all voters serve without this one and \
+    have caught up (srvr shows the same Zxid), move version-2 away and start again, one server at \
+    a time: it is filled from the leader; if a release of ZooKeeper before 3.5.3 wrote this \
+    directory and never a snapshot, start once with snapshot.trust.empty=true; \
     otherwise restore the snapshot from a backup";
 
 /// Why storage refused. The directory is as it was, unless a write failed half way.
@@ -45,21 +49,19 @@ pub enum StorageError {
 }
 
 /// What is being done when a disk may turn out to be full without anything being lost: the same
-/// bytes can be written once more. A sync is not among them: what it was to make stable may be
-/// gone.
-const REPEATABLE: [&str; 4] = ["create", "extend", "take room for", "write"];
+/// bytes can be written once more. A sync is among them only where who asks for it still has all
+/// that it was to make stable, and writes it again: what it reported as refused may be gone from
+/// memory, and the next sync would not know of it.
+const REPEATABLE: [&str; 5] = ["create", "extend", "take room for", "write", MAKE_STABLE];
+
+/// The word for such a sync.
+pub(crate) const MAKE_STABLE: &str = "make stable";
 
 impl StorageError {
     /// There was no room. Nothing has changed that doing the same again would not set right.
     pub fn is_full(&self) -> bool {
-        let Self::Io { verb, source, .. } = self else {
-            return false;
-        };
-        let is_full = matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        );
-        is_full && REPEATABLE.contains(verb)
+        matches!(self, Self::Io { verb, source, .. } if lacks_room(source)
+            && REPEATABLE.contains(verb))
     }
 
     pub(crate) fn inconsistent(problem: String) -> Self {
@@ -68,6 +70,13 @@ impl StorageError {
             cure: CURE_RESYNC.to_owned(),
         }
     }
+}
+
+pub(crate) fn lacks_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 impl fmt::Display for StorageError {
@@ -79,7 +88,11 @@ impl fmt::Display for StorageError {
                 name,
                 source,
             } => {
-                write!(f, "can not {verb} {name} in the {dir} directory: {source}")
+                write!(f, "can not {verb} {name} in the {dir} directory: {source}")?;
+                if lacks_room(source) {
+                    f.write_str("; make room on its disk: nothing is lost")?;
+                }
+                Ok(())
             }
             Self::Damaged {
                 dir,

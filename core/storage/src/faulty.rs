@@ -78,6 +78,8 @@ pub enum Kind {
     Write,
     /// A sync of a file gives EIO; see [`MemFiles::fail_sync`].
     Sync,
+    /// A sync of a file says that there was no room, and has lost as much.
+    SyncFull,
     /// A write lands at another place, in this file or another.
     StrayWrite,
     /// A read brings the bytes of another place.
@@ -278,7 +280,9 @@ impl Inner {
     }
 
     fn sync(&mut self, dir: Dir, name: String) -> io::Result<()> {
-        if let Some(mut word) = self.due(Kind::Sync) {
+        let full = self.due(Kind::SyncFull).map(|word| (word, true));
+        let failed = full.or_else(|| self.due(Kind::Sync).map(|word| (word, false)));
+        if let Some((mut word, is_full)) = failed {
             for files in [Some(&mut self.files), self.honest.as_mut()] {
                 let pick = |_: Choice<'_>, below| next(&mut word) % below;
                 if let Some(files) = files {
@@ -286,7 +290,11 @@ impl Inner {
                 }
             }
             self.errors += 1;
-            return Err(eio());
+            return Err(if is_full {
+                io::ErrorKind::StorageFull.into()
+            } else {
+                eio()
+            });
         }
         if self.lying
             && let Some(honest) = &mut self.honest

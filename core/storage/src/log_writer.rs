@@ -8,15 +8,15 @@
 //!
 //! Room on the disk is taken in steps before it is written to. When there is none, a spare file
 //! that was made while there was takes the next records: so what is under way when a disk becomes
-//! full still finds its place. Where a write is refused nevertheless, its bytes are kept and
-//! written to the same place again: nothing is ever appended behind half a record.
-
-use std::io;
+//! full still finds its place. All that is not stable is kept: where a write is refused
+//! nevertheless it goes to the same place again, so nothing is ever appended behind half a record;
+//! and where only the sync reports that there was no room, all that it was to make stable is
+//! written again before the next one is believed.
 
 use vivarium_core::ids::Zxid;
 use vivarium_core::mutants::{Mutant, Mutants};
 
-use crate::error::{About, StorageError};
+use crate::error::{About, MAKE_STABLE, StorageError, lacks_room};
 use crate::files::{Dir, Files};
 use crate::log_format::{
     FRAME_BYTES, HEADER_BYTES, RESERVED_BYTES, header, mark, mark_offset, put_record,
@@ -24,8 +24,11 @@ use crate::log_format::{
 use crate::names;
 use crate::reserve;
 
-/// Gathered bytes that are written even though no sync was asked for, so that memory is bounded.
+/// Gathered bytes that are written even though no sync was asked for.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+/// And so many that are synced, so that memory is bounded.
+const UNSYNCED_BYTES_MAX: usize = 16 << 20;
 
 /// Room that is taken at once.
 const STEP_BYTES: u64 = 256 << 10;
@@ -53,16 +56,17 @@ struct Current {
     size: u64,
     /// Room is taken up to here.
     allocated: u64,
-    /// Where `buffer` will be written.
-    written: u64,
     synced: u64,
-    buffer: Vec<u8>,
+    /// All behind that.
+    unsynced: Vec<u8>,
+    /// So much of it was written.
+    written: usize,
     marks_made: u64,
 }
 
 impl Current {
     fn end(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.synced + self.unsynced.len() as u64
     }
 
     /// Takes the room for so many more bytes.
@@ -80,18 +84,39 @@ impl Current {
     }
 
     fn flush<F: Files>(&mut self, files: &mut F, mutants: Mutants) -> Result<(), StorageError> {
-        if !self.buffer.is_empty() {
-            let written = files.write_at(Dir::Logs, &self.name, self.written, &self.buffer);
-            let is_full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
+        let rest = &self.unsynced[self.written..];
+        if !rest.is_empty() {
+            let at = self.synced + self.written as u64;
+            let written = files.write_at(Dir::Logs, &self.name, at, rest);
             let believed =
-                written.as_ref().is_err_and(is_full) && mutants.has(Mutant::PartialWriteCounted);
+                written.as_ref().is_err_and(lacks_room) && mutants.has(Mutant::PartialWriteCounted);
             if !believed {
                 written.about("write", Dir::Logs, &self.name)?;
             }
-            self.written = self.end();
-            self.buffer.clear();
+            self.written = self.unsynced.len();
         }
         Ok(())
+    }
+
+    /// Writes what was not written yet, and makes all of it stable.
+    fn sync<F: Files>(&mut self, files: &mut F, mutants: Mutants) -> Result<(), StorageError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        self.flush(files, mutants)?;
+        let mut synced = files.sync(Dir::Logs, &self.name);
+        if synced.is_err() && mutants.has(Mutant::SyncRetried) {
+            synced = files.sync(Dir::Logs, &self.name);
+        }
+        if synced.is_err() {
+            self.written = 0;
+        }
+        synced.about(MAKE_STABLE, Dir::Logs, &self.name)?;
+        self.synced = self.end();
+        self.unsynced.clear();
+        self.written = 0;
+        // A mark less is a mark that claims less.
+        self.write_mark(files).or_else(pass_full)
     }
 
     /// Header, size, room for so many bytes, a mark, all of it stable under the file's name.
@@ -107,7 +132,9 @@ impl Current {
         self.make_room(files, framed)?;
         self.write_mark(files)?;
         let name = &self.name;
-        files.sync(Dir::Logs, name).about("sync", Dir::Logs, name)?;
+        files
+            .sync(Dir::Logs, name)
+            .about(MAKE_STABLE, Dir::Logs, name)?;
         files
             .sync_dir(Dir::Logs)
             .about("sync the directory of", Dir::Logs, name)
@@ -133,10 +160,12 @@ impl Current {
 
     fn write_mark<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
         let at = mark_offset(self.size, self.marks_made);
-        self.marks_made += 1;
         files
             .write_at(Dir::Logs, &self.name, at, &mark(self.first, self.synced))
-            .about("write", Dir::Logs, &self.name)
+            .about("write", Dir::Logs, &self.name)?;
+        // One that was refused leaves the other place alone, where the last good one stands.
+        self.marks_made += 1;
+        Ok(())
     }
 }
 
@@ -186,16 +215,19 @@ impl LogWriter {
             self.current = Some(self.begin(files, zxid, framed, is_last_resort)?);
         }
         let current = self.current.as_mut().expect("begun above");
-        put_record(record, &mut current.buffer);
+        put_record(record, &mut current.unsynced);
         assert!(
             current.end() + RESERVED_BYTES <= current.size,
             "records run into the marks"
         );
-        if current.buffer.len() > BUFFER_BYTES_MAX {
-            // The record is taken: a disk that is full is for the sync to tell.
-            current.flush(files, self.mutants).or_else(pass_full)?;
+        // The record is taken: a disk that is full is for the next sync to tell.
+        if current.unsynced.len() > UNSYNCED_BYTES_MAX {
+            current.sync(files, self.mutants).or_else(pass_full)
+        } else if current.unsynced.len() - current.written > BUFFER_BYTES_MAX {
+            current.flush(files, self.mutants).or_else(pass_full)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
     /// Makes a file with room for `framed` bytes; all of it is stable afterwards.
@@ -219,9 +251,9 @@ impl LogWriter {
             first,
             size,
             allocated: 0,
-            written: HEADER_BYTES,
             synced: HEADER_BYTES,
-            buffer: Vec::new(),
+            unsynced: Vec::new(),
+            written: 0,
             marks_made: 0,
         };
         match current.create(files, framed) {
@@ -259,25 +291,13 @@ impl LogWriter {
 
     /// All that was appended is stable afterwards.
     pub(crate) fn sync<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
-        let Some(current) = &mut self.current else {
-            return Ok(());
-        };
-        if current.end() == current.synced {
-            return Ok(());
+        match &mut self.current {
+            Some(current) => current.sync(files, self.mutants),
+            None => Ok(()),
         }
-        current.flush(files, self.mutants)?;
-        let mut synced = files.sync(Dir::Logs, &current.name);
-        if synced.is_err() && self.mutants.has(Mutant::SyncRetried) {
-            synced = files.sync(Dir::Logs, &current.name);
-        }
-        synced.about("sync", Dir::Logs, &current.name)?;
-        current.synced = current.written;
-        // A mark less is a mark that claims less.
-        current.write_mark(files).or_else(pass_full)
     }
 
     /// Makes the current file stable and ends it; the next append begins another.
-    ///
     pub(crate) fn roll<F: Files>(&mut self, files: &mut F) -> Result<(), StorageError> {
         self.sync(files)?;
         let Some(current) = self.current.take() else {
@@ -290,7 +310,7 @@ impl LogWriter {
     pub(crate) fn is_dirty(&self) -> bool {
         self.current
             .as_ref()
-            .is_some_and(|current| current.end() != current.synced)
+            .is_some_and(|current| !current.unsynced.is_empty())
     }
 }
 

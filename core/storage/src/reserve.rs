@@ -1,6 +1,6 @@
 //! Files that hold nothing but room, for when there is none. Knows no use for it.
 
-use crate::error::{About, StorageError};
+use crate::error::{About, MAKE_STABLE, StorageError};
 use crate::files::{Dir, Files};
 
 /// Makes a file of zeros behind `head`, all of its room taken and stable. False if there is no room
@@ -20,17 +20,16 @@ pub(crate) fn take<F: Files>(
             files
                 .allocate(dir, name, 0, len)
                 .about("take room for", dir, name)
-        });
+        })
+        .and_then(|()| files.sync(dir, name).about(MAKE_STABLE, dir, name));
     match made {
-        Ok(()) => {}
+        Ok(()) => Ok(true),
         Err(e) if e.is_full() => {
             release(files, dir, name)?;
-            return Ok(false);
+            Ok(false)
         }
-        Err(e) => return Err(e),
+        Err(e) => Err(e),
     }
-    files.sync(dir, name).about("sync", dir, name)?;
-    Ok(true)
 }
 
 /// Removes the file, if it is there.

@@ -132,7 +132,11 @@ impl<F: Files> Store<F> {
         // An earlier process may have died while it made them.
         reserve::release(&mut store.files, Dir::Logs, names::SPARE_LOG)?;
         reserve::release(&mut store.files, Dir::Snapshots, names::BALLAST)?;
-        let recovered = store.recover()?;
+        let recovered = match store.recover() {
+            // All was read, and what it has to write finds no room: old files make some.
+            Err(e) if e.is_full() && store.purge() > 0 => store.recover()?,
+            recovered => recovered?,
+        };
         store.make_reserve()?;
         Ok((store, recovered))
     }
@@ -294,7 +298,7 @@ impl<F: Files> Store<F> {
     fn recover(&mut self) -> Result<Recovered, StorageError> {
         let Options { seed, mutants, .. } = self.options;
         let mut loaded = if self.options.trust_empty {
-            recover::load_trusting_logs(&self.files, seed, mutants)?
+            recover::load_trusting_logs(&self.files, seed, mutants, None)?
         } else {
             recover::load(&self.files, seed, mutants, None)?
         };

@@ -233,6 +233,9 @@ fn rules(s: &mut Stream) -> Rules {
     if s.chance(1, 12) {
         rules.epoch_counter_max = s.range(50, 500) as u32;
     }
+    if s.chance(1, 4) {
+        rules.snapshot_held_max = *s.pick(&[0, 500, 5_000]);
+    }
     rules
 }
 
@@ -431,7 +434,7 @@ fn disk_fault(
     };
     match family {
         Family::DiskErrors => {
-            let kind = *s.pick(&[Kind::Read, Kind::Write, Kind::Sync]);
+            let kind = *s.pick(&[Kind::Read, Kind::Write, Kind::Sync, Kind::SyncFull]);
             strike(kind, s.below(12))
         }
         Family::Stray => {

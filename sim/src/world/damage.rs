@@ -39,7 +39,7 @@ impl World {
                     return;
                 }
                 match kind {
-                    Kind::Write | Kind::Sync => {}
+                    Kind::Write | Kind::Sync | Kind::SyncFull => {}
                     Kind::Read | Kind::StrayRead => {
                         self.crash(h, word.is_multiple_of(2), Some(down));
                     }

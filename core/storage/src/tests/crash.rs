@@ -519,6 +519,37 @@ fn what_a_failed_sync_left_in_the_cache_is_stable_after_the_next_start() {
     }
 }
 
+/// A sync that reports a full disk has lost what it was to write, and the next one does not know.
+#[test]
+fn what_a_sync_found_no_room_for_is_written_again() {
+    let history = super::records(0, 1, 30);
+    for word in 0..50 {
+        let (mut store, _) = Store::open(FaultyFiles::default(), OPTIONS).expect("opened");
+        super::append(&mut store, &history[..10]);
+        store.sync().expect("synced");
+        super::append(&mut store, &history[10..20]);
+        for again in 0..3 {
+            strike(&store, Kind::SyncFull, 0, word + again);
+            let refused = store.sync().unwrap_err();
+            assert!(refused.is_full(), "{refused}");
+            assert!(refused.to_string().contains("make room"), "{refused}");
+        }
+        super::append(&mut store, &history[20..]);
+        store.sync().expect("there is room");
+        store.files().crash(|_, _| 0);
+        let (mut store, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
+        assert_state(&state.database, &history);
+        // So is an epoch.
+        strike(&store, Kind::SyncFull, 0, word);
+        let op = WriteOp::AcceptedEpoch(Epoch(5));
+        assert!(store.perform(&op).is_err_and(|e| e.is_full()));
+        super::perform(&mut store, op);
+        store.files().crash(|_, _| 0);
+        let (_, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
+        assert_eq!(state.accepted, Epoch(5));
+    }
+}
+
 /// Whatever byte the disk is full at.
 #[test]
 fn a_full_disk_takes_nothing_that_was_synced() {

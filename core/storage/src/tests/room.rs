@@ -8,6 +8,7 @@ use vivarium_core::boundary::{SnapshotStep, WriteOp};
 use vivarium_core::ids::{Epoch, Zxid};
 
 use super::{OPTIONS, append, assert_state, records, set_epochs, snapshot_steps, take_snapshot};
+use crate::log_format::{MARK_BYTES, mark_offset};
 use crate::mem::{MemFiles, SECTOR_BYTES};
 use crate::{Dir, Files, Options, Performed, Store};
 
@@ -224,6 +225,76 @@ fn the_reserve_takes_what_is_under_way_and_comes_back() {
     store.sync().expect("there is room");
     let (_, state) = Store::open(store.into_files().crash(), RESERVING).expect("opened");
     assert_state(&state.database, &history[..full + 50]);
+}
+
+/// The two marks are written in turn: one that was refused must not turn the next one against the
+/// only good one.
+#[test]
+fn a_mark_that_found_no_room_leaves_the_last_one_alone() {
+    let history = records(0, 1, 10);
+    let (mut store, _) = Store::open(Narrow::new(1_000, false), OPTIONS).expect("opened");
+    append(&mut store, &history[..1]);
+    store.sync().expect("synced");
+    let name = store.files().list(Dir::Logs).expect("listed").remove(0);
+    let size = store.files().len(Dir::Logs, &name).expect("there");
+    let marks = |store: &Store<Narrow>| {
+        [0, 1].map(|turn| {
+            let mut mark = [0; MARK_BYTES];
+            let at = mark_offset(size, turn);
+            let read = store.files().read_at(Dir::Logs, &name, at, &mut mark);
+            assert_eq!(read.expect("read"), MARK_BYTES);
+            mark
+        })
+    };
+    // The one that is next has lost its room.
+    let before = marks(&store);
+    let files = store.files_mut();
+    files.sectors = files.used() - 1;
+    let next = mark_offset(size, 0) / SECTOR_BYTES;
+    let taken = files.taken.get_mut(&(Dir::Logs, name.clone()));
+    assert!(taken.expect("written").remove(&next));
+    for at in 1..3 {
+        append(&mut store, &history[at..=at]);
+        store.sync().expect("the record has its place");
+        assert_eq!(marks(&store)[1], before[1], "the good one");
+    }
+    store.files_mut().sectors = 1_000;
+    append(&mut store, &history[3..4]);
+    store.sync().expect("synced");
+    let after = marks(&store);
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1], before[1]);
+}
+
+/// What a start has to write finds the room of the reserve.
+#[test]
+fn a_full_disk_does_not_keep_a_server_from_starting() {
+    let history = records(0, 1, 1_100);
+    let (mut store, _) = Store::open(Narrow::new(330, true), RESERVING).expect("opened");
+    let full = fill(&mut store, &history, 0);
+    store.files_mut().sectors = store.files().used();
+    let mut files = store.into_files();
+    // As an older server leaves it: the epochs have to be written.
+    let names = files.list(Dir::Snapshots).expect("listed");
+    for name in names.iter().filter(|name| name.ends_with("Epoch")) {
+        files.remove(Dir::Snapshots, name).expect("removed");
+    }
+    files.sectors = files.used();
+    let (store, state) = Store::open(files, RESERVING).expect("opened");
+    assert!(store.is_low());
+    assert_state(&state.database, &history[..full]);
+    // Without a reserve it says what to do.
+    let mut files = store.into_files();
+    for name in [crate::names::SPARE_LOG, crate::names::BALLAST] {
+        drop(files.remove(Dir::Snapshots, name));
+        drop(files.remove(Dir::Logs, name));
+    }
+    for name in names.iter().filter(|name| name.ends_with("Epoch")) {
+        files.remove(Dir::Snapshots, name).expect("removed");
+    }
+    files.sectors = files.used() - 2;
+    let refused = Store::open(files, OPTIONS).unwrap_err().to_string();
+    assert!(refused.contains("make room on its disk"), "{refused}");
 }
 
 #[test]
