@@ -149,6 +149,7 @@ fn what_stands_in_the_way_of_a_migration_is_told() {
     );
     assert!(said.contains("did you mean snapCount?"), "{said}");
     assert!(said.contains("autopurge.purgeInterval"), "{said}");
+    assert!(said.contains("the directory is empty"), "{said}");
 
     ensemble.start_all();
     let mut probe = Probe::connect(ensemble.client_address(1));

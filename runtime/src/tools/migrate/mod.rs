@@ -84,8 +84,10 @@ enum NoData {
 struct Report {
     config: PathBuf,
     lines: Vec<Surveyed>,
-    /// Changes by what the file does not say, and oddities outside of it.
+    /// Changes by what the file does not say.
     defaults: Vec<String>,
+    /// What is odd about the whole of it, and not about a line.
+    oddities: Vec<String>,
     /// Why a server would not start with the configuration.
     refused: Option<String>,
     neighbours: Vec<Neighbour>,
@@ -96,14 +98,14 @@ struct Report {
 impl Check {
     fn look(&self) -> Result<Report, config::ConfigError> {
         let lines = config::survey(&self.config)?;
-        let mut defaults = changed_defaults(&lines);
         let mut report = Report {
             config: self.config.clone(),
+            defaults: changed_defaults(&lines),
+            oddities: Vec::new(),
             refused: None,
             neighbours: Vec::new(),
             rooms: Vec::new(),
             data: None,
-            defaults: Vec::new(),
             lines,
         };
         match config::load(&self.config) {
@@ -111,7 +113,8 @@ impl Check {
             Ok(loaded) => {
                 // Those of lines are told with their lines.
                 let own = loaded.warnings.into_iter();
-                defaults.extend(own.filter(|warning| !warning.starts_with("line ")));
+                let of_whole = own.filter(|warning| !warning.starts_with("line "));
+                report.oddities.extend(of_whole);
                 let settings = loaded.settings;
                 if !self.offline {
                     report.neighbours = neighbours::ask(&settings);
@@ -120,7 +123,6 @@ impl Check {
                 report.data = Some(judge(&settings));
             }
         }
-        report.defaults = defaults;
         Ok(report)
     }
 }
@@ -144,16 +146,21 @@ fn judge(settings: &Settings) -> Result<Data, NoData> {
     let found = check_up(&set.watched("read", total), None);
     let found = found.map_err(|refused| NoData::Damaged(refused.to_string()))?;
     let database = &found.database;
+    let mut notes = found.notes;
+    if found.snapshot.is_none() {
+        notes.push("the directory is empty: is it the one that ZooKeeper uses?".to_owned());
+    }
+    let snapshot = found.snapshot.unwrap_or_else(|| "none".to_owned());
     Ok(Data {
         found: vec![
-            ("snapshot", json!(found.snapshot)),
+            ("snapshot", json!(snapshot)),
             ("replayed", json!(found.replayed)),
             ("zxid", json!(database.applied().to_string())),
             ("digest", json!(format!("0x{:x}", database.digest()))),
             ("znodes", json!(database.tree().node_count())),
             ("sessions", json!(database.sessions().len())),
         ],
-        notes: found.notes,
+        notes,
     })
 }
 
@@ -197,6 +204,9 @@ impl Report {
         }
         for change in &self.defaults {
             writeln!(out, "  changed: {change}")?;
+        }
+        for oddity in &self.oddities {
+            writeln!(out, "  note: {oddity}")?;
         }
         if let Some(why) = &self.refused {
             writeln!(out, "  refused: {why}")?;
@@ -264,6 +274,7 @@ impl Report {
             "config": self.config.display().to_string(),
             "lines": lines.collect::<Vec<_>>(),
             "changed": self.defaults,
+            "notes": self.oddities,
             "refused": self.refused,
             "servers": self.neighbours.iter().map(Neighbour::json).collect::<Vec<_>>(),
             "directories": self.rooms.iter().map(Room::json).collect::<Vec<_>>(),
