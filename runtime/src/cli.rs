@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::bench::{self, Bench};
 use crate::config::{self, Settings};
-use crate::driver;
+use crate::driver::{self, Record};
 use crate::exit::Exit;
 use crate::shell::{self, Shell};
 use crate::tools::{
@@ -35,6 +35,15 @@ enum Command {
         /// data in ./vivarium-data
         #[arg(value_name = "ZOO_CFG")]
         config: Option<PathBuf>,
+        /// Write down everything that the server is told, so that `vivarium-sim replay DIR` comes
+        /// to the same state: one file for each start, the newest four are kept. They hold
+        /// all data and the passwords of sessions, and are readable for their owner only (0600)
+        #[arg(long, value_name = "DIR")]
+        record: Option<PathBuf>,
+        /// Most MiB of one recording. It ends there, and the server goes on
+        #[arg(long, value_name = "MIB", requires = "record", default_value_t = 1024)]
+        #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+        record_max: u64,
     },
     /// Look into transaction logs
     #[command(subcommand)]
@@ -74,7 +83,15 @@ pub fn main() -> Exit {
         }
     };
     match arguments.command {
-        Command::Serve { config } => serve(config.as_deref()),
+        Command::Serve {
+            config,
+            record,
+            record_max,
+        } => {
+            let bytes_max = record_max << 20;
+            let record = record.map(|dir| Record { dir, bytes_max });
+            serve(config.as_deref(), record.as_ref())
+        }
         Command::Log(command) => tools::run_log(&command),
         Command::Snapshot(command) => tools::run_snapshot(&command),
         Command::Fsck(fsck) => tools::run_fsck(&fsck),
@@ -111,7 +128,7 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display) -> Exit {
     exit
 }
 
-fn serve(path: Option<&Path>) -> Exit {
+fn serve(path: Option<&Path>, record: Option<&Record>) -> Exit {
     let loaded = match path.map_or_else(config::without_file, config::load) {
         Ok(loaded) => loaded,
         Err(error) => return fail(Exit::Usage, &error),
@@ -125,7 +142,7 @@ fn serve(path: Option<&Path>) -> Exit {
     if !deviations.is_empty() {
         tracing::info!("configuration: {}", deviations.join(", "));
     }
-    match driver::run(loaded.settings) {
+    match driver::run(loaded.settings, record) {
         Ok(exit) => exit,
         Err(error) => fail(error.exit(), &error),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vivarium_core::config::Rules;
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
@@ -11,9 +12,11 @@ use crate::clients::ClientPlan;
 use crate::faults::{self, Family, Planned};
 use crate::net::NetConfig;
 use crate::observe::{Setup, SimTime};
+use crate::plain;
 
 /// How a server's disk behaves; times in nanoseconds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DiskConfig {
     /// A sync takes at least this long.
     pub sync_min: u64,
@@ -35,7 +38,8 @@ pub struct DiskConfig {
 }
 
 /// How a server's process is scheduled; times in nanoseconds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TurnConfig {
     /// From the arrival of the first input to the turn that takes it: at most this.
     pub delay_max: u64,
@@ -48,7 +52,8 @@ pub struct TurnConfig {
 }
 
 /// How far clocks are off.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClockConfig {
     /// Milliseconds, either way.
     pub wall_off_max: i64,
@@ -58,40 +63,59 @@ pub struct ClockConfig {
 
 /// A server is struck when it reports something: of a thousand reports, how many, and how many
 /// turns later at most.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ambush {
     pub per_mille: u64,
     pub turns_max: u64,
+    #[serde(with = "plain::duration")]
     pub down_max: Duration,
 }
 
 /// A run before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunConfig {
     pub seed: u64,
     /// Servers `1..=voters` vote.
     pub voters: u16,
     /// Servers after them observe.
     pub observers: u16,
+    #[serde(with = "plain::duration")]
     pub tick: Duration,
     pub init_limit: u32,
     pub sync_limit: u32,
+    #[serde(with = "plain::duration")]
     pub session_timeout_min: Duration,
+    #[serde(with = "plain::duration")]
     pub session_timeout_max: Duration,
     pub snap_count: u32,
+    #[serde(with = "plain::RulesShape")]
     pub rules: Rules,
+    #[serde(skip)]
     pub mutants: Mutants,
     pub net: NetConfig,
     pub disk: DiskConfig,
     pub turn: TurnConfig,
     pub clock: ClockConfig,
     pub ambush: Option<Ambush>,
+    #[serde(skip)]
     pub clients: Vec<ClientPlan>,
     /// The kinds of fault that are on, for the reader.
     pub families: Vec<Family>,
+    #[serde(skip)]
     pub faults: Vec<Planned>,
     /// When everything heals.
     pub heal_at: SimTime,
+}
+
+impl Ambush {
+    /// Never; the bounds are those within which one can be told.
+    pub const NONE: Self = Self {
+        per_mille: 0,
+        turns_max: 1_000,
+        down_max: Duration::from_secs(60),
+    };
 }
 
 impl DiskConfig {

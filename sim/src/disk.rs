@@ -21,6 +21,7 @@ use vivarium_storage::{Options, Performed, StorageError, Store};
 
 use crate::config::DiskConfig;
 use crate::crash_points::Recording;
+use crate::decisions::Lane;
 use crate::rng::Stream;
 
 /// No operation of a slow disk takes longer: one that does is stalled, which is a fault of its own
@@ -314,8 +315,9 @@ impl Disk {
             .take(most)
             .position(cut)
             .map_or(most, |i| i + 1);
-        let mut takes = config.sync_min + self.stream.exponential(config.sync_mean);
-        if config.hiccup > 0 && self.stream.chance(config.hiccup_per_mille, 1_000) {
+        let s = &mut self.stream;
+        let mut takes = config.sync_min + s.on(Lane::Sync).exponential(config.sync_mean);
+        if config.hiccup > 0 && s.on(Lane::Hiccup).chance(config.hiccup_per_mille, 1_000) {
             takes += config.hiccup;
         }
         Some((takes * self.slow).min(OPERATION_MAX_NS))
@@ -476,7 +478,8 @@ impl Disk {
     }
 
     fn snapshot_takes(&mut self, config: &DiskConfig) -> u64 {
-        let takes = (config.sync_min + self.stream.exponential(config.sync_mean)) * self.slow;
+        let s = self.stream.on(Lane::Snapshot);
+        let takes = (config.sync_min + s.exponential(config.sync_mean)) * self.slow;
         takes.min(OPERATION_MAX_NS)
     }
 
@@ -512,6 +515,7 @@ impl Disk {
         if let Some(mut store) = self.store.take() {
             // The writer had got somewhere: some file operations into its queue.
             let writes = self.group.max(self.queue.len().min(4)) as u64;
+            self.stream.on(Lane::Writer);
             let changes = if writes == 0 {
                 0
             } else {
@@ -558,7 +562,7 @@ impl Disk {
 
     /// Of what was not synced only a drawn part survives.
     fn lose_power(&mut self) {
-        let s = &mut self.stream;
+        let s = self.stream.on(Lane::Power);
         // The larger the answer, the more survives; sometimes nothing or everything does.
         let mood = s.below(4);
         self.files.crash(|choice, n| match (choice, mood) {

@@ -4,12 +4,20 @@
 //! leaving one out does not shift any other stream. The distributions are written here and have
 //! golden values, because libraries change theirs between versions and a seed must keep its
 //! meaning. Knows nothing of what is drawn.
+//!
+//! A stream can note what comes out, or be told it instead of drawing; see [`crate::decisions`].
+//! Each distribution has a quiet outcome for what is not told: the first, the least, no, the
+//! average.
+
+use std::rc::Rc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+use crate::decisions::{Cursor, Lane, Ledger, Outcome, Owner};
+
 /// What a stream is for. The number is part of every seed's meaning: never renumber.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u16)]
 pub enum Purpose {
     /// The configuration of the run.
@@ -35,9 +43,10 @@ pub enum Purpose {
 }
 
 /// All streams of one seed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Streams {
     key: [u8; 32],
+    ledger: Option<Rc<Ledger>>,
 }
 
 /// One stream, read word by word.
@@ -45,6 +54,7 @@ pub struct Streams {
 pub struct Stream {
     rng: ChaCha8Rng,
     drawn: u64,
+    cursor: Option<Box<Cursor>>,
 }
 
 impl Streams {
@@ -55,7 +65,18 @@ impl Streams {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             chunk.copy_from_slice(&mix(state).to_le_bytes());
         }
-        Self { key }
+        Self { key, ledger: None }
+    }
+
+    /// Streams that are noted in a ledger, or told by it.
+    #[must_use]
+    pub fn with(mut self, ledger: Rc<Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    pub fn ledger(&self) -> Option<&Rc<Ledger>> {
+        self.ledger.as_ref()
     }
 
     /// The stream for `purpose` and whoever it belongs to (48 bits).
@@ -63,7 +84,12 @@ impl Streams {
         assert!(who < 1 << 48, "48 bits tell whose stream it is");
         let mut rng = ChaCha8Rng::from_seed(self.key);
         rng.set_stream(((purpose as u64) << 48) | who);
-        Stream { rng, drawn: 0 }
+        let cursor = |ledger: &Rc<Ledger>| Box::new(Cursor::new(ledger.clone(), purpose, who));
+        Stream {
+            rng,
+            drawn: 0,
+            cursor: self.ledger.as_ref().map(cursor),
+        }
     }
 }
 
@@ -75,10 +101,48 @@ const fn mix(mut z: u64) -> u64 {
 }
 
 impl Stream {
-    /// One word, uniform.
-    pub fn word(&mut self) -> u64 {
+    /// The draws that follow are one decision of this kind.
+    pub fn on(&mut self, lane: Lane) -> &mut Self {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.open(lane, None);
+        }
+        self
+    }
+
+    /// The draws that follow are one decision of this kind, for this server (from 1).
+    pub fn on_for(&mut self, lane: Lane, server: u16) -> &mut Self {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.open(lane, Some(Owner::Server(server)));
+        }
+        self
+    }
+
+    fn next_word(&mut self) -> u64 {
         self.drawn += 1;
         self.rng.next_u64()
+    }
+
+    /// One outcome, drawn or told.
+    fn decide(&mut self, quiet: u64, from_word: impl FnOnce(u64) -> u64) -> u64 {
+        let Some(cursor) = &mut self.cursor else {
+            return from_word(self.next_word());
+        };
+        match cursor.outcome() {
+            Outcome::Told(outcome) => outcome,
+            Outcome::Quiet => quiet,
+            Outcome::Draw => {
+                let outcome = from_word(self.next_word());
+                if let Some(cursor) = &mut self.cursor {
+                    cursor.note(outcome, quiet);
+                }
+                outcome
+            }
+        }
+    }
+
+    /// One word, uniform; 0 if quiet.
+    pub fn word(&mut self) -> u64 {
+        self.decide(0, |word| word)
     }
 
     /// How many draws were made: the counter half of a draw's address.
@@ -86,62 +150,118 @@ impl Stream {
         self.drawn
     }
 
-    /// True in `numerator` of `denominator` cases.
+    /// Always, and never if quiet. Nothing is drawn.
+    pub fn happens(&mut self) -> bool {
+        let Some(cursor) = &mut self.cursor else {
+            return true;
+        };
+        match cursor.outcome() {
+            Outcome::Told(outcome) => outcome != 0,
+            Outcome::Quiet => false,
+            Outcome::Draw => {
+                cursor.note(1, 0);
+                true
+            }
+        }
+    }
+
+    /// True in `numerator` of `denominator` cases; false if quiet.
     pub fn chance(&mut self, numerator: u64, denominator: u64) -> bool {
         assert!(denominator > 0, "a chance out of nothing");
-        self.below(denominator) < numerator
+        let yes = |word| u64::from(scale(word, denominator) < numerator);
+        self.decide(0, yes) != 0
     }
 
-    /// Uniform in `0..n`. One word however large `n` is: the bias of at most n / 2^64 is not
-    /// worth a second draw.
+    /// As `chance`, but nothing is drawn where there is none. It can be told all the same.
+    pub fn maybe(&mut self, numerator: u64, denominator: u64) -> bool {
+        if numerator > 0 {
+            return self.chance(numerator, denominator);
+        }
+        let Some(cursor) = &mut self.cursor else {
+            return false;
+        };
+        match cursor.outcome() {
+            Outcome::Told(outcome) => outcome != 0,
+            Outcome::Quiet => false,
+            Outcome::Draw => {
+                cursor.note(0, 0);
+                false
+            }
+        }
+    }
+
+    /// Uniform in `0..n`, 0 if quiet. One word however large `n` is: the bias of at most n / 2^64
+    /// is not worth a second draw.
     pub fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "nothing lies below 0");
-        ((u128::from(self.word()) * u128::from(n)) >> 64) as u64
+        self.decide(0, |word| scale(word, n)).min(n - 1)
     }
 
-    /// Uniform in `low..=high`.
+    /// Uniform in `low..=high`, the least if quiet.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
-        assert!(low <= high, "range {low}..={high} is empty");
-        if low == 0 && high == u64::MAX {
-            return self.word();
-        }
-        low + self.below(high - low + 1)
+        self.range_or(low, high, low)
     }
 
-    /// Uniform in `low..=high`.
+    /// Uniform in `low..=high`, `quiet` if quiet.
+    pub fn range_or(&mut self, low: u64, high: u64, quiet: u64) -> u64 {
+        assert!(low <= high, "range {low}..={high} is empty");
+        let pick = |word| match (high - low).checked_add(1) {
+            None => word,
+            Some(n) => low + scale(word, n),
+        };
+        self.decide(quiet, pick).clamp(low, high)
+    }
+
+    /// Uniform in `low..=high`; if quiet 0, or what is next to it.
     pub fn range_signed(&mut self, low: i64, high: i64) -> i64 {
         assert!(low <= high, "range {low}..={high} is empty");
-        low.wrapping_add(self.range(0, high.abs_diff(low)) as i64)
+        let pick = |word| match high.abs_diff(low).checked_add(1) {
+            None => low.wrapping_add(word as i64) as u64,
+            Some(n) => low.wrapping_add(scale(word, n) as i64) as u64,
+        };
+        let outcome = self.decide(0.clamp(low, high) as u64, pick) as i64;
+        outcome.clamp(low, high)
     }
 
-    /// One element.
+    /// One element, the first if quiet.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len() as u64) as usize]
     }
 
-    /// An index, in proportion to the weights.
+    /// An index, in proportion to the weights; the first if quiet.
     pub fn weighted(&mut self, weights: &[u64]) -> usize {
-        let total = weights.iter().sum();
-        let mut at = self.below(total);
-        for (i, weight) in weights.iter().enumerate() {
-            if at < *weight {
-                return i;
-            }
-            at -= weight;
-        }
-        unreachable!("the draw lies below the sum of the weights")
+        self.weighted_or(weights, 0)
     }
 
-    /// Fisher and Yates; n - 1 draws.
+    /// An index, in proportion to the weights; `quiet` if quiet.
+    pub fn weighted_or(&mut self, weights: &[u64], quiet: usize) -> usize {
+        let total = weights.iter().sum();
+        let pick = |word| {
+            let mut at = scale(word, total);
+            for (i, weight) in weights.iter().enumerate() {
+                if at < *weight {
+                    return i as u64;
+                }
+                at -= weight;
+            }
+            unreachable!("the draw lies below the sum of the weights")
+        };
+        let index = self.decide(quiet as u64, pick) as usize;
+        index.min(weights.len() - 1)
+    }
+
+    /// Fisher and Yates; n - 1 draws. As it is if quiet.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i as u64 + 1) as usize);
+            items.swap(i, self.range_or(0, i as u64, i as u64) as usize);
         }
     }
 
-    /// Exponential with this mean, from a table of 256 steps; at most 6.24 times the mean.
+    /// Exponential with this mean, from a table of 256 steps; at most 6.24 times the mean. About
+    /// the mean if quiet.
     pub fn exponential(&mut self, mean: u64) -> u64 {
-        let step = EXPONENTIAL[self.below(256) as usize];
+        let step = self.decide(EXPONENTIAL_MEAN, |word| scale(word, 256));
+        let step = EXPONENTIAL[step.min(255) as usize];
         ((u128::from(mean) * u128::from(step)) >> 16) as u64
     }
 
@@ -150,6 +270,14 @@ impl Stream {
         self.word()
     }
 }
+
+/// The part of `0..n` that a word stands for.
+fn scale(word: u64, n: u64) -> u64 {
+    ((u128::from(word) * u128::from(n)) >> 64) as u64
+}
+
+/// The step of the table that is nearest to the mean.
+const EXPONENTIAL_MEAN: u64 = 94;
 
 /// `-ln((i + 1/2) / 256)` in 16.16 fixed point.
 #[rustfmt::skip]
@@ -241,6 +369,52 @@ mod tests {
             (970..1_030).contains(&(sum / 10_000)),
             "mean {}",
             sum / 10_000
+        );
+    }
+
+    /// What a stream notes is what it does when it is told so; what is not told is quiet.
+    #[test]
+    fn what_is_noted_can_be_told() {
+        let all = |s: &mut Stream| {
+            let mut items = [0, 1, 2, 3, 4, 5, 6, 7];
+            s.on(Lane::Other).shuffle(&mut items);
+            let act = s.on(Lane::Act).happens();
+            let parts = (
+                s.on(Lane::Clock).range_signed(-9, 9),
+                s.on(Lane::Inputs).range_or(1, 7, 7),
+                s.on(Lane::Dial).weighted_or(&[1, 2, 3], 2),
+                s.on(Lane::Stall).chance(1, 2),
+                s.on(Lane::Stall).maybe(0, 2),
+                s.on_for(Lane::Ambush, 3).range(0, u64::MAX),
+                s.on(Lane::Delay).exponential(1_000),
+            );
+            (items, act, parts)
+        };
+        let told = |decisions| {
+            let ledger = Ledger::telling(3, decisions, u64::MAX);
+            let streams = Streams::new(8).with(ledger);
+            all(&mut streams.stream(Purpose::Client, 1))
+        };
+        let mut plain = Streams::new(7).stream(Purpose::Client, 1);
+        let ledger = Ledger::noting(3);
+        let mut noted = Streams::new(7)
+            .with(ledger.clone())
+            .stream(Purpose::Client, 1);
+        let outcome = all(&mut plain);
+        assert_eq!(all(&mut noted), outcome);
+        assert_eq!(told(ledger.decisions()), outcome);
+        let quiet = (0, 7, 2, false, false, 0, 996);
+        assert_eq!(
+            told(Default::default()),
+            ([0, 1, 2, 3, 4, 5, 6, 7], false, quiet)
+        );
+        let mut without = ledger.decisions();
+        without.retain(|address, _| address.lane != Lane::Act);
+        let (items, act, parts) = told(without);
+        assert_eq!((items, parts), (outcome.0, outcome.2));
+        assert!(
+            outcome.1 && !act,
+            "what is left out does not happen, and shifts nothing"
         );
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::RunConfig;
 use crate::observe::{SimTime, Violation};
+use crate::rng::Streams;
 use crate::world::{Trace, World};
 
 /// How a run ended. There is no "skipped".
@@ -98,12 +99,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Runs what was drawn: a phase of faults, then everything heals, then everything must serve.
 pub fn run_swarm(config: RunConfig, trace: Trace) -> Run {
-    run_with(config, trace, |world| {
-        world.begin_swarm();
-        world
-            .run_until(world.config().heal_at)
-            .or_else(|| settle(world))
-    })
+    run_with(config, trace, swarm)
+}
+
+/// The phases of a drawn run.
+pub fn swarm(world: &mut World) -> Option<Violation> {
+    world.begin_swarm();
+    world
+        .run_until(world.config().heal_at)
+        .or_else(|| settle(world))
 }
 
 /// A run that ended with servers that can not start and no quorum without them.
@@ -120,8 +124,19 @@ pub fn run_with(
     trace: Trace,
     script: impl FnOnce(&mut World) -> Option<Violation>,
 ) -> Run {
+    let streams = Streams::new(config.seed);
+    run_on(config, &streams, trace, script)
+}
+
+/// As `run_with`, with streams that may be noted or told.
+pub fn run_on(
+    config: RunConfig,
+    streams: &Streams,
+    trace: Trace,
+    script: impl FnOnce(&mut World) -> Option<Violation>,
+) -> Run {
     let seed = config.seed;
-    let mut world = World::new(config, trace);
+    let mut world = World::with(config, streams, trace);
     // After a panic the world is only read, for its counters.
     let verdict = match catch_unwind(AssertUnwindSafe(|| script(&mut world))) {
         Ok(violation) => halted(Verdict::from(violation), &world),

@@ -77,6 +77,9 @@ fn a_seed_is_one_run_whether_it_is_told_or_not() {
         let told = Trace {
             lives: Some(Box::new(|line| assert!(!line.to_string().is_empty()))),
             events: Some((0..u64::MAX, Box::new(|_| ()))),
+            story: Some(Box::new(|_, _, line| assert!(!line.to_string().is_empty()))),
+            until: Some((9, Box::new(|_| ()))),
+            view: Some(Box::new(|_, _| ())),
         };
         let told = run_swarm(draw(seed, Options::default()), told);
         assert_eq!(quiet, told);

@@ -80,6 +80,8 @@ pub struct Plan {
     pub lines: Vec<String>,
     /// Settings that ZooKeeper reads as system properties, by their full names.
     pub properties: Vec<(String, String)>,
+    /// More words on Vivarium's command line.
+    pub arguments: Vec<String>,
 }
 
 impl Plan {
@@ -93,6 +95,7 @@ impl Plan {
             observers: 0,
             lines: Vec::new(),
             properties: Vec::new(),
+            arguments: Vec::new(),
         }
     }
 
@@ -110,6 +113,12 @@ impl Plan {
     /// goes without `zookeeper.` in front.
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.into(), value.into()));
+        self
+    }
+
+    /// A word for Vivarium's command line; paths are relative to the server's own directory.
+    pub fn argument(mut self, word: &str) -> Self {
+        self.arguments.push(word.into());
         self
     }
 
@@ -252,6 +261,11 @@ impl Ensemble {
         self.members[&id].dir.join("zoo.cfg")
     }
 
+    /// The directory in which a server runs.
+    pub fn home(&self, id: i64) -> &Path {
+        &self.members[&id].dir
+    }
+
     /// `dataDir` of a server.
     pub fn data_dir(&self, id: i64) -> PathBuf {
         self.members[&id].dir.join("data")
@@ -328,6 +342,9 @@ impl Ensemble {
                 .map(|(name, value)| format!("-D{name}={value}"))
                 .collect();
             command.env("JAVA_TOOL_OPTIONS", options.join(" "));
+        }
+        if kind.is_vivarium() {
+            command.args(&self.plan.arguments);
         }
         command
             .current_dir(&self.members[&id].dir)

@@ -42,6 +42,15 @@ pub fn vivarium() -> &'static Path {
     })
 }
 
+/// The simulator: the one that `VIVARIUM_TESTS_SIMULATOR` names, or else built.
+pub fn vivarium_sim() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| match std::env::var_os("VIVARIUM_TESTS_SIMULATOR") {
+        Some(path) => path.into(),
+        None => build("vivarium-sim", "vivarium-sim"),
+    })
+}
+
 fn build(package: &str, program: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let profile = profile_dir();

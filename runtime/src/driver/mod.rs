@@ -15,6 +15,7 @@ mod hub;
 mod listen;
 mod queue;
 mod quiet;
+mod recorded;
 mod store;
 mod table;
 #[cfg(test)]
@@ -34,8 +35,10 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 use vivarium_core::boundary::{Channel, Fault};
 use vivarium_core::node::Node;
+use vivarium_recording::{Limits, Recorder};
 
 pub use listen::BindError;
+pub use recorded::Record;
 
 use crate::config::{Endpoint, Settings};
 use crate::exit::Exit;
@@ -44,6 +47,7 @@ use disk::{Disk, DiskThreads, Presync};
 use effects::Effects;
 use hub::{Arrival, Hub};
 use listen::Purpose;
+use recorded::Recorded;
 use turn::{Machine, Turns};
 
 /// How long the last bytes of closed connections may take when the server stops.
@@ -57,6 +61,8 @@ pub enum StartError {
     /// The directory is damaged: file, offset, cure.
     Data(String),
     Bind(BindError),
+    /// The recording can not be written.
+    Recording(io::Error),
     /// The system refuses threads, signals or its event queue.
     System(io::Error),
 }
@@ -65,7 +71,7 @@ impl StartError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::DataDirectory(_) => Exit::DataDirectory,
-            Self::Data(_) | Self::System(_) => Exit::Failure,
+            Self::Data(_) | Self::Recording(_) | Self::System(_) => Exit::Failure,
             Self::Bind(_) => Exit::Bind,
         }
     }
@@ -77,6 +83,7 @@ impl fmt::Display for StartError {
             Self::DataDirectory(error) => write!(f, "can not use the data directory: {error}"),
             Self::Data(text) => f.write_str(text),
             Self::Bind(error) => error.fmt(f),
+            Self::Recording(error) => write!(f, "can not record: {error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
@@ -91,7 +98,7 @@ type Bound = (TcpSocket, Purpose);
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(settings: Settings) -> Result<Exit, StartError> {
+pub fn run(settings: Settings, record: Option<&Record>) -> Result<Exit, StartError> {
     let files = store::lock(&settings).map_err(StartError::DataDirectory)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,13 +109,30 @@ pub fn run(settings: Settings) -> Result<Exit, StartError> {
         bind(&settings).map_err(StartError::Bind)?
     };
     let seed = seed();
-    let opened = store::open(&settings, files, seed).map_err(StartError::Data)?;
+    let mut opened = store::open(&settings, files, seed).map_err(StartError::Data)?;
     let mut clock = Clock::start();
-    let node = Node::boot(settings.core(seed), opened.recovered, clock.read());
+    let (config, now) = (settings.core(seed), clock.read());
+    let begin = |record: &Record| {
+        let limits = Limits {
+            bytes_max: record.bytes_max,
+        };
+        let state = &mut opened.recovered;
+        Recorder::begin(&record.dir, limits, &config, state, now)
+    };
+    let recorder = record.map(begin).transpose();
+    let recorder = recorder.map_err(StartError::Recording)?;
+    if let Some(recorder) = &recorder {
+        let path = recorder.path().display();
+        tracing::warn!("everything is recorded in {path}, passwords of sessions included");
+    }
+    let machine = Recorded {
+        node: Node::boot(config, opened.recovered, now),
+        recorder,
+    };
     drive(
         &runtime,
         settings,
-        node,
+        machine,
         clock,
         (opened.disk, opened.presync),
         bound,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Sleep;
 use vivarium_core::boundary::{Appetite, Fault, Input, Outbox, Whom};
-use vivarium_core::node::{Node, Status};
+use vivarium_core::node::Status;
 use vivarium_core::time::{Instant, Now};
 
 use super::clock::Clock;
@@ -27,28 +27,6 @@ pub(super) trait Machine {
     fn deadline(&self) -> Option<Instant>;
     fn appetite(&self) -> Appetite;
     fn status(&self) -> Status;
-}
-
-impl Machine for Node {
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        Self::handle(self, now, input);
-    }
-
-    fn flush(&mut self, now: Now, out: &mut Outbox) {
-        Self::flush(self, now, out);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        Self::deadline(self)
-    }
-
-    fn appetite(&self) -> Appetite {
-        Self::appetite(self)
-    }
-
-    fn status(&self) -> Status {
-        Self::status(self)
-    }
 }
 
 /// The loop around a machine.

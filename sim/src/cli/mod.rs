@@ -2,11 +2,17 @@
 
 mod bench;
 mod crashes;
+mod explain;
 mod mutants;
 mod print;
+mod recording;
+mod replay;
 mod runs;
+mod shrink;
+mod source;
 mod stopwatch;
 mod verify;
+mod view;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -31,6 +37,11 @@ pub(crate) const COMMIT: &str = match option_env!("VIVARIUM_COMMIT") {
 };
 
 /// Simulates ensembles of Vivarium servers under faults drawn from a seed.
+///
+/// From a seed to a kept failure: `run --seeds 0..1000 --save failures` looks for failures and
+/// keeps them as schedules; `shrink failures/X.schedule` leaves out whatever they fail without,
+/// tells the story and writes a regression; `replay FILE --trace` shows it, `view FILE` draws it;
+/// `explain FILE` says from which decision on it could not be avoided any more.
 #[derive(Parser)]
 #[command(name = "vivarium-sim", version)]
 struct Cli {
@@ -49,6 +60,15 @@ enum Command {
     /// Record what a run does to every server's files, and let the power fail once after each of
     /// these operations.
     CrashPoints(CrashPointsArgs),
+    /// Run a kept schedule again, or a seed, and show as much of it as is wanted; or run what
+    /// `vivarium serve --record DIR` has recorded through the same core.
+    Replay(replay::ReplayArgs),
+    /// Leave out of a failing run whatever it fails without, and keep the rest as a regression.
+    Shrink(shrink::ShrinkArgs),
+    /// Say from which decision on a failure could not be avoided any more.
+    Explain(explain::ExplainArgs),
+    /// Draw a run as a page for a browser: servers, clients, disks, messages and faults.
+    View(view::ViewArgs),
     /// Measure checked events per core-second.
     Bench(BenchArgs),
 }
@@ -88,6 +108,9 @@ pub(crate) struct RunArgs {
     /// With --json: the hash after each 1024 events too.
     #[arg(long, hide = true)]
     checkpoints: bool,
+    /// Keep each failing run as a schedule file in this directory.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     /// One line for each event with a number in A..B.
     #[arg(long, value_parser = seeds)]
     events: Option<Range<u64>>,
@@ -111,6 +134,12 @@ pub(crate) struct MutantsArgs {
     seeds: u64,
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: u16,
+    /// Make the run that shows it small, too, for at most so many seconds: 60s.
+    #[arg(long, value_parser = shrink::budget)]
+    shrink: Option<std::time::Duration>,
+    /// Keep what was made small in this directory.
+    #[arg(long, requires = "shrink", value_name = "DIR")]
+    save: Option<PathBuf>,
     #[arg(long)]
     json: bool,
 }
@@ -152,6 +181,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::verify(&args),
         Command::Mutants(args) => mutants::mutants(&args),
         Command::CrashPoints(args) => crashes::crash_points(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::View(args) => view::view(&args),
         Command::Bench(args) => bench::bench(&args),
     };
     ExitCode::from(code)

@@ -1,6 +1,11 @@
 //! `mutants`: with a known bug put back, how many seeds until a checker finds it?
 
-use vivarium_core::mutants::{Mutant, Mutants};
+#[cfg(feature = "mutants")]
+use vivarium_core::mutants::Mutant;
+use vivarium_core::mutants::Mutants;
+use vivarium_sim::catalogue::find;
+#[cfg(feature = "mutants")]
+use vivarium_sim::catalogue::name;
 
 use super::{MutantsArgs, usage};
 
@@ -8,32 +13,6 @@ use super::{MutantsArgs, usage};
 #[cfg(not(feature = "mutants"))]
 const CURE: &str = "known bugs are not built in; use: \
      cargo run --release -p vivarium-sim --features mutants -- mutants";
-
-/// The bug's name on the command line: `AckBeforeSync` is `ack-before-sync`.
-fn name(mutant: Mutant) -> String {
-    let mut name = String::new();
-    for c in format!("{mutant:?}").chars() {
-        if c.is_ascii_uppercase() && !name.is_empty() {
-            name.push('-');
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    name
-}
-
-fn find(wanted: &str) -> Result<Mutant, String> {
-    let all = Mutant::ALL;
-    all.iter()
-        .copied()
-        .find(|m| name(*m) == wanted)
-        .ok_or_else(|| {
-            let names: Vec<String> = all.iter().map(|m| name(*m)).collect();
-            format!(
-                "no known bug is called {wanted}; there are {}",
-                names.join(", ")
-            )
-        })
-}
 
 /// The switch for one bug by name.
 #[cfg(not(feature = "mutants"))]
@@ -49,7 +28,7 @@ pub(crate) fn named(wanted: &str) -> Result<Mutants, String> {
 
 #[cfg(not(feature = "mutants"))]
 pub(crate) fn mutants(args: &MutantsArgs) -> u8 {
-    let _ = (args.seeds, args.jobs, args.json);
+    let _ = (args.seeds, args.jobs, args.json, args.shrink, &args.save);
     match args.only.as_deref().map(find) {
         Some(Err(unknown)) => usage(&unknown),
         _ => usage(CURE),
@@ -150,6 +129,9 @@ fn hunt(mutant: Mutant, args: &MutantsArgs) -> bool {
     if failing > 0 {
         eprintln!("{failing} seeds fail without the bug too and were passed over");
     }
+    let small = found
+        .as_ref()
+        .and_then(|run| smaller(mutant, run.seed, args));
     if args.json {
         let report = serde_json::json!({
             "mutant": name(mutant),
@@ -157,12 +139,18 @@ fn hunt(mutant: Mutant, args: &MutantsArgs) -> bool {
             "seeds": seeds,
             "rule": rule,
             "seconds": seconds,
+            "shrunk": small.map(|s| s.decisions),
+            "settings": small.map(|s| s.settings),
+            "minimal": small.map(|s| s.minimal),
+            "shrink_runs": small.map(|s| s.runs),
+            "shrink_seconds": small.map(|s| s.seconds),
         });
         println!("{report}");
     } else {
         let what = if found.is_some() { "found" } else { "MISSED" };
+        let small = small.map_or_else(String::new, |s| s.to_string());
         println!(
-            "{:<28} {what} after {seeds:>5} seeds  {rule:<28} {seconds:.1}s",
+            "{:<28} {what} after {seeds:>5} seeds  {rule:<28} {seconds:.1}s{small}",
             name(mutant)
         );
     }
@@ -177,4 +165,80 @@ fn rule(verdict: &vivarium_sim::run::Verdict) -> String {
         Verdict::Safety { rule, .. } | Verdict::Liveness { rule, .. } => rule.clone(),
         Verdict::Panic { .. } => "panic".to_owned(),
     }
+}
+
+/// What a run that shows a bug was made into.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy)]
+struct Small {
+    before: usize,
+    decisions: usize,
+    settings: usize,
+    minimal: bool,
+    runs: u64,
+    seconds: f64,
+}
+
+#[cfg(feature = "mutants")]
+impl std::fmt::Display for Small {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let minimal = if self.minimal { ", 1-minimal" } else { "" };
+        write!(
+            f,
+            "  {} -> {} decisions, {} settings{minimal}, {} runs, {:.1}s",
+            self.before, self.decisions, self.settings, self.runs, self.seconds
+        )
+    }
+}
+
+/// Makes the run small, if that was asked for.
+#[cfg(feature = "mutants")]
+fn smaller(mutant: Mutant, seed: u64, args: &MutantsArgs) -> Option<Small> {
+    use vivarium_sim::schedule::{Plot, record};
+    use vivarium_sim::shrink::shrink;
+
+    let most = args.shrink?.as_secs_f64();
+    let (config, plot) = match stage(mutant) {
+        None => {
+            let mutants = Mutants::with(mutant);
+            let nodes = None;
+            let options = vivarium_sim::faults::Options { nodes, mutants };
+            (vivarium_sim::faults::draw(seed, options), Plot::Swarm)
+        }
+        Some(text) => {
+            let scenario = super::parsed(text);
+            (
+                scenario.config(seed, Mutants::with(mutant)),
+                Plot::Steps(scenario.script),
+            )
+        }
+    };
+    let (_, mut schedule) = record(config, plot, vivarium_sim::world::Trace::default());
+    schedule.mutant = Some(name(mutant));
+    let before = schedule.size().decisions;
+    let watch = super::stopwatch::Stopwatch::start();
+    let runs_max = super::shrink::RUNS_MAX;
+    let mutants = Mutants::with(mutant);
+    let shrunk = shrink(schedule, mutants, runs_max, &mut |_| watch.seconds() < most);
+    let mut shrunk = shrunk
+        .inspect_err(|e| eprintln!("{}: {e}", name(mutant)))
+        .ok()?;
+    let seconds = watch.seconds();
+    let size = shrunk.schedule.size();
+    if let Some(dir) = &args.save {
+        let story = vivarium_sim::story::story(&shrunk.schedule, mutants);
+        shrunk.schedule.about.extend(story);
+        let written = super::source::write(&shrunk.schedule, dir, &name(mutant));
+        written
+            .inspect_err(|e| eprintln!("{}: {e}", name(mutant)))
+            .ok();
+    }
+    Some(Small {
+        before,
+        decisions: size.decisions,
+        settings: size.settings,
+        minimal: shrunk.minimal,
+        runs: shrunk.runs,
+        seconds,
+    })
 }

@@ -24,6 +24,11 @@ pub(crate) fn remember_panics() {
     }));
 }
 
+/// What the last panic on this thread said, once.
+pub(crate) fn last_panic() -> Option<String> {
+    LAST_PANIC.with(|last| last.borrow_mut().take())
+}
+
 /// Puts what the panic said into the verdict.
 pub(crate) fn with_panic(mut run: Run) -> Run {
     let said = LAST_PANIC.with(|last| last.borrow_mut().take());
@@ -35,6 +40,12 @@ pub(crate) fn with_panic(mut run: Run) -> Run {
 
 /// A failure: the rule, the evidence, the seed, the commit, and how to see it again.
 pub(crate) fn failure(program: &Program, run: &Run) {
+    broken(run);
+    println!("  repeat: {}", program.repeat(run.seed));
+}
+
+/// A failure without a way to repeat it.
+pub(crate) fn broken(run: &Run) {
     let (kind, rule, evidence) = match &run.verdict {
         Verdict::Pass | Verdict::Halted { .. } => return,
         Verdict::Safety { rule, evidence } => ("safety", rule.as_str(), evidence.as_str()),
@@ -47,7 +58,6 @@ pub(crate) fn failure(program: &Program, run: &Run) {
         "  seed={} commit={COMMIT} events={} hash={}",
         run.seed, run.events, run.hash
     );
-    println!("  repeat: {}", program.repeat(run.seed));
 }
 
 /// A run that passed, in one line.

@@ -40,12 +40,25 @@ fn one(program: &Program, args: &RunArgs, seed: u64) -> u8 {
     let run = program.run(seed, trace);
     if args.json {
         println!("{}", json(&run, args.checkpoints));
+        if run.verdict.is_failure() {
+            keep(program, args, &run);
+        }
     } else if !run.verdict.is_failure() {
         print::pass(&run, watch.seconds());
     } else {
         print::failure(program, &run);
+        keep(program, args, &run);
     }
     run.verdict.exit_code()
+}
+
+/// Saves a failing run, if that was asked for.
+fn keep(program: &Program, args: &RunArgs, run: &Run) {
+    let Some(dir) = &args.save else { return };
+    match program.save(run.seed, dir) {
+        Ok(path) => eprintln!("  kept as {}", path.display()),
+        Err(problem) => eprintln!("vivarium-sim: {problem}"),
+    }
 }
 
 fn json(run: &Run, checkpoints: bool) -> String {
@@ -100,11 +113,16 @@ fn many(program: &Program, args: &RunArgs, range: Range<u64>) -> u8 {
         .expect("no worker panics while it counts");
     print::progress("");
     tally.failures.sort_by_key(|run| run.seed);
-    if !args.json {
+    if args.json {
         tally
             .failures
             .iter()
-            .for_each(|run| print::failure(program, run));
+            .for_each(|run| keep(program, args, run));
+    } else {
+        for run in &tally.failures {
+            print::failure(program, run);
+            keep(program, args, run);
+        }
         let verdict = if tally.failures.is_empty() {
             "PASS"
         } else {

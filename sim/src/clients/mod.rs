@@ -31,6 +31,7 @@ use self::workload::{Mixed, Move};
 use crate::check::connections::Welcomed;
 use crate::check::model::Table;
 use crate::check::{Checks, Ticket};
+use crate::decisions::Lane;
 use crate::observe::{ClientAction, ClientId, SimTime};
 use crate::rng::{Purpose, Stream, Streams};
 
@@ -254,7 +255,7 @@ impl Client {
             self.last_heard = now;
         }
         if self.reads() && now >= self.last_heard.after(self.timeout() * 2 / 3) {
-            let pause = Duration::from_micros(self.rng.below(200_000));
+            let pause = Duration::from_micros(self.rng.on(Lane::Retry).below(200_000));
             self.hang_up(now.after(pause), out, checks);
             return;
         }
@@ -274,7 +275,7 @@ impl Client {
     fn dial(&mut self, now: SimTime, out: &mut Vec<ClientAction>) {
         let server = match self.target.take() {
             Some(server) => server,
-            None => *self.rng.pick(&self.plan.servers),
+            None => *self.rng.on(Lane::Dial).pick(&self.plan.servers),
         };
         self.link = Link::Dialing { server, since: now };
         out.push(ClientAction::Connect { server });
@@ -296,7 +297,8 @@ impl Client {
         }
         // A client that has only met servers without a quorum asks the next one for a new session,
         // and keeps its watches. Now and then one insists.
-        if self.session.as_ref().is_some_and(|held| held.read_only) && self.rng.chance(3, 4) {
+        let of_one = self.session.as_ref().is_some_and(|held| held.read_only);
+        if of_one && self.rng.on(Lane::Renounce).chance(3, 4) {
             self.session = None;
         }
         self.pending.clear();
@@ -349,7 +351,7 @@ impl Client {
         if matches!(self.link, Link::Down(_) | Link::Off) {
             return;
         }
-        let mut pause = RETRY_MIN + Duration::from_micros(self.rng.below(300_000));
+        let mut pause = RETRY_MIN + Duration::from_micros(self.rng.on(Lane::Retry).below(300_000));
         if let Link::Greeting { server, .. } = self.link
             && self.chases()
         {
@@ -511,8 +513,11 @@ impl Client {
     fn act(&mut self, now: SimTime, out: &mut Vec<ClientAction>, checks: &mut Checks) {
         match &mut self.program {
             Program::Mixed(mixed) => {
-                self.next_act = now.after(mixed.pause(&mut self.rng));
+                self.next_act = now.after(mixed.pause(self.rng.on(Lane::Pause)));
                 if self.pending.len() >= PENDING_MAX {
+                    return;
+                }
+                if !self.rng.on(Lane::Act).happens() {
                     return;
                 }
                 let mut asked = Vec::new();
@@ -691,7 +696,7 @@ impl Client {
     fn chases(&mut self) -> bool {
         match &self.program {
             Program::Mixed(mixed) if mixed.chase_percent() > 0 => {
-                self.rng.chance(mixed.chase_percent(), 100)
+                self.rng.on(Lane::Chase).chance(mixed.chase_percent(), 100)
             }
             _ => false,
         }

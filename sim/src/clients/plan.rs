@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vivarium_core::ids::ServerId;
 
 use super::ops::Path;
 use super::people::{PEOPLE, Person};
 use super::workload::Kind;
 use crate::observe::{Setup, SimTime};
+use crate::plain;
 use crate::rng::Stream;
 
 /// Everything about a client that is fixed before it starts.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClientPlan {
     /// Servers that it knows.
+    #[serde(with = "plain::servers")]
     pub servers: Vec<ServerId>,
     /// The session timeout that it asks for, in milliseconds.
     pub timeout_ms: i32,
@@ -28,24 +32,36 @@ pub struct ClientPlan {
 }
 
 /// What it is there for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Errand {
     /// Drawn requests.
     Mixed(Mix),
     /// Takes the lock below `base` again and again and keeps it for `hold` each time.
-    Lock { base: Path, hold: Duration },
+    Lock {
+        #[serde(with = "plain::path")]
+        base: Path,
+        #[serde(with = "plain::duration")]
+        hold: Duration,
+    },
     /// Wants to be master: the owner of the ephemeral `path`.
-    Election { path: Path },
+    Election {
+        #[serde(with = "plain::path")]
+        path: Path,
+    },
 }
 
 /// The character of a drawn client.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mix {
     /// Mean time between two bursts of requests.
+    #[serde(with = "plain::duration")]
     pub pause: Duration,
     /// Requests in a burst, at most.
     pub burst_max: u64,
     /// Weight of each kind of request, in the order of `workload::Kind::ALL`.
+    #[serde(with = "plain::weights")]
     pub weights: Vec<u64>,
     /// Of a million bursts, how many are followed by a change of server.
     pub move_ppm: u64,
@@ -95,6 +111,27 @@ impl ClientPlan {
 }
 
 impl Mix {
+    /// Every kind of request, about fifty a second, on one session that stays where it is.
+    pub fn everything() -> Self {
+        let mut mix = Self {
+            pause: Duration::from_millis(20),
+            burst_max: 2,
+            weights: vec![4; Kind::FIRST],
+            move_ppm: 0,
+            reconnect_ppm: 0,
+            mute_ppm: 0,
+            vanish_ppm: 0,
+            close_ppm: 0,
+            watch_percent: 30,
+            roots: 3,
+            chase_percent: 0,
+            deaf_ppm: 0,
+        };
+        // What came later is for drawn runs.
+        mix.weights.resize(Kind::ALL.len(), 0);
+        mix
+    }
+
     /// The client only looks, and syncs: nothing of its own keeps a sync from being answered.
     #[must_use]
     pub fn looking(mut self) -> Self {

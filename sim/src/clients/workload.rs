@@ -223,7 +223,7 @@ impl Mixed {
             m.close_ppm,
             m.deaf_ppm,
         ];
-        let mut at = rng.below(1_000_000);
+        let stay = 1_000_000_u64.saturating_sub(parts.iter().sum());
         let moves = [
             Move::Elsewhere,
             Move::SameServer,
@@ -231,17 +231,15 @@ impl Mixed {
             Move::Vanish,
             Move::Close,
             Move::Deaf,
+            Move::Stay,
         ];
-        for (part, then) in parts.into_iter().zip(moves) {
-            if at < part {
-                if then == Move::Deaf {
-                    self.flood(rng, asked);
-                }
-                return then;
-            }
-            at -= part;
+        let mut weights = parts.to_vec();
+        weights.push(stay);
+        let then = moves[rng.weighted_or(&weights, parts.len())];
+        if then == Move::Deaf {
+            self.flood(rng, asked);
         }
-        Move::Stay
+        then
     }
 
     fn root(&self, rng: &mut Stream) -> &'static str {

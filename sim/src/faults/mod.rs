@@ -6,13 +6,15 @@ mod swarm;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vivarium_core::ids::ServerId;
 use vivarium_core::limits::{ELECTION_FINALIZE_WAIT, NOTIFICATION_INTERVAL_MAX};
 use vivarium_storage::faulty::{Kind, Rot};
 
 use crate::observe::{Setup, SimTime};
+use crate::plain;
 
-pub use swarm::{Family, Options, draw};
+pub use swarm::{Family, Options, draw, draw_faults};
 
 /// Elections that may be needed after healing: one whose leader was chosen on old news, one whose
 /// leader finds a learner ahead of it or too slow to synchronize in time, one that settles.
@@ -43,9 +45,10 @@ pub fn liveness_bound(setup: &Setup) -> Duration {
 }
 
 /// Which server a fault strikes; drawn words decide at the moment it does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {
-    Server(ServerId),
+    Server(#[serde(with = "plain::server")] ServerId),
     /// Who leads, or whoever comes closest.
     Leader,
     /// Some running server that does not lead.
@@ -57,7 +60,8 @@ pub enum Target {
 }
 
 /// When exactly a crash comes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Strike {
     /// Between two turns.
     BetweenTurns,
@@ -66,7 +70,8 @@ pub enum Strike {
 }
 
 /// Which packets get lost.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Shape {
     /// Two groups; the bits of the word say who is where, clients included.
     Split(u64),
@@ -93,20 +98,23 @@ pub enum Shape {
 }
 
 /// A machine by name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Party {
-    Server(ServerId),
+    Server(#[serde(with = "plain::server")] ServerId),
     Client(u32),
 }
 
 /// One fault.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
     /// The process dies, or with `power` the machine. It comes back after `down`, if told.
     Crash {
         who: Target,
         power: bool,
         strike: Strike,
+        #[serde(with = "plain::maybe_duration")]
         down: Option<Duration>,
     },
     /// Several at once: how many, and a word that says which.
@@ -114,17 +122,23 @@ pub enum Fault {
         count: u64,
         word: u64,
         power: bool,
+        #[serde(with = "plain::duration")]
         down: Duration,
     },
     /// All servers lose power at the same moment.
-    Blackout { down: Option<Duration> },
+    Blackout {
+        #[serde(with = "plain::maybe_duration")]
+        down: Option<Duration>,
+    },
     /// The process stands still.
     Pause {
         who: Target,
+        #[serde(with = "plain::maybe_duration")]
         lasts: Option<Duration>,
     },
     Cut {
         shape: Shape,
+        #[serde(with = "plain::maybe_duration")]
         lasts: Option<Duration>,
     },
     /// Every connection of a server breaks.
@@ -133,50 +147,66 @@ pub enum Fault {
     SlowDisk {
         who: Target,
         factor: u64,
+        #[serde(with = "plain::maybe_duration")]
         lasts: Option<Duration>,
     },
     /// Nothing is written or synced.
     StallDisk {
         who: Target,
+        #[serde(with = "plain::maybe_duration")]
         lasts: Option<Duration>,
     },
     /// The next sync fails; the process must stop. It is started again after `down`.
-    FailDisk { who: Target, down: Duration },
+    FailDisk {
+        who: Target,
+        #[serde(with = "plain::duration")]
+        down: Duration,
+    },
     /// An operation of this kind fails or goes astray, `after` others have gone well. Reading
     /// happens at a start: there the process is killed first. What went astray shows only at a
     /// start too: there the power fails after `lasts`.
     DiskStrike {
         who: Target,
+        #[serde(with = "plain::disk_kind")]
         kind: Kind,
         after: u64,
         word: u64,
+        #[serde(with = "plain::duration")]
         lasts: Duration,
+        #[serde(with = "plain::duration")]
         down: Duration,
     },
     /// There is room for so many bytes more, until somebody makes some.
     FullDisk {
         who: Target,
         room: u64,
+        #[serde(with = "plain::maybe_duration")]
         lasts: Option<Duration>,
+        #[serde(with = "plain::duration")]
         down: Duration,
     },
     /// Syncs do nothing and say that they did, until the power fails after `lasts`.
     LyingDisk {
         who: Target,
+        #[serde(with = "plain::duration")]
         lasts: Duration,
+        #[serde(with = "plain::duration")]
         down: Duration,
     },
     /// The power fails, and what is on the disk changes.
     Rot {
         who: Target,
+        #[serde(with = "plain::rot")]
         kind: Rot,
         word: u64,
+        #[serde(with = "plain::duration")]
         down: Duration,
     },
     /// As `Rot`, on several disks at once: perhaps more than the ensemble can stand.
     Ruin {
         count: u64,
         word: u64,
+        #[serde(with = "plain::duration")]
         down: Duration,
     },
     /// The wall clock is set.
@@ -201,7 +231,8 @@ impl Fault {
 }
 
 /// A fault and its time.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Planned {
     pub at: SimTime,
     pub fault: Fault,

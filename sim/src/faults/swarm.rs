@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vivarium_core::config::{Rules, Throttle};
 use vivarium_core::ids::ServerId;
 use vivarium_core::mutants::Mutants;
@@ -19,7 +20,7 @@ use crate::observe::SimTime;
 use crate::rng::{Purpose, Stream, Streams};
 
 /// A kind of fault that is on or off for a whole run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Family {
     CrashAny,
     CrashLeader,
@@ -145,7 +146,7 @@ pub fn draw(seed: u64, options: Options) -> RunConfig {
     config.disk.reserve_bytes = *disks.pick(&[0, 8 << 10, 8 << 10, 16 << 10]);
     config.disk.can_allocate = disks.chance(2, 3);
     config.families.sort_unstable();
-    schedule(&mut config, &streams);
+    draw_faults(&mut config, &streams);
     let setup = config.setup();
     for n in 0..clients {
         let mut stream = streams.stream(Purpose::ClientPlan, n);
@@ -263,7 +264,8 @@ fn ambush(s: &mut Stream) -> Option<Ambush> {
     })
 }
 
-fn schedule(config: &mut RunConfig, streams: &Streams) {
+/// Draws faults of the families that are on, up to the time of healing.
+pub fn draw_faults(config: &mut RunConfig, streams: &Streams) {
     let mut s = streams.stream(Purpose::Nemesis, 0);
     let few_long = s.chance(1, 2);
     for family in config.families.clone() {

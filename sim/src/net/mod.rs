@@ -10,8 +10,10 @@ mod pipe;
 mod tests;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use vivarium_core::boundary::Channel;
 
+use crate::decisions::Lane;
 use crate::observe::SimTime;
 use crate::rng::{Purpose, Stream, Streams};
 use crate::timeline::Timeline;
@@ -78,7 +80,8 @@ pub enum What {
 }
 
 /// How the network behaves in one run; times in nanoseconds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetConfig {
     /// Each delivery takes at least this long.
     pub delay_min: u64,
@@ -140,7 +143,7 @@ impl NetConfig {
             delay_mean: 100_000,
             cut_per_mille: 20,
             stall_per_10k: 0,
-            stall_max: 0,
+            stall_max: 3_000_000_000,
             reset_per_100k: 0,
             dial_fail_per_mille: 0,
             give_up_min: 2_000_000_000,
@@ -210,7 +213,11 @@ impl Net {
             delay_mean,
             ..
         } = self.config;
-        delay_min + self.stream(from, to).exponential(delay_mean)
+        delay_min
+            + self
+                .stream(from, to)
+                .on(Lane::Delay)
+                .exponential(delay_mean)
     }
 
     fn give_up(&mut self, from: Machine, to: Machine) -> u64 {
@@ -219,7 +226,8 @@ impl Net {
             give_up_max,
             ..
         } = self.config;
-        self.stream(from, to).range(give_up_min, give_up_max)
+        let stream = self.stream(from, to).on(Lane::Patience);
+        stream.range(give_up_min, give_up_max)
     }
 
     fn pipe(&mut self, id: PipeId) -> Option<&mut Pipe> {
@@ -267,13 +275,14 @@ impl Net {
         } = self.config;
         let len = bytes.len() as u64;
         let stream = self.stream(from, to);
-        let reset = reset_per_100k > 0 && stream.chance(reset_per_100k, 100_000);
-        let stalled = stall_per_10k > 0 && stream.chance(stall_per_10k, 10_000);
+        let reset = stream.on(Lane::Reset).maybe(reset_per_100k, 100_000);
+        let stalled = stream.on(Lane::Stall).maybe(stall_per_10k, 10_000);
         let stall = if stalled {
             stream.range(1, stall_max)
         } else {
             0
         };
+        stream.on(Lane::Cut);
         let cut =
             (len > 1 && stream.chance(cut_per_mille, 1_000)).then(|| stream.range(1, len - 1));
         let delay = self.delay(from, to) + stall;
@@ -348,7 +357,7 @@ impl Net {
             }
             let (from, to) = (pipe.machine(side), pipe.machine(side.other()));
             let flying = pipe.dir(side).bytes() as u64;
-            let keep = self.stream(from, to).range(0, flying);
+            let keep = self.stream(from, to).on(Lane::Remains).range(0, flying);
             let due = SimTime(time.now().0 + self.delay(from, to));
             self.pipe(id)
                 .expect("still there")
@@ -379,7 +388,7 @@ impl Net {
             let flying = pipe.dir(side).bytes() as u64;
             pipe.set_state(side, EndState::Closed);
             if !power && !opening {
-                let keep = self.stream(who, to).range(0, flying);
+                let keep = self.stream(who, to).on(Lane::Remains).range(0, flying);
                 let due = SimTime(time.now().0 + self.delay(who, to));
                 self.pipe(id)
                     .expect("still there")
@@ -440,6 +449,12 @@ impl Net {
         }
     }
 
+    /// Which port a connection is for, and its machines: the one at this side, and the other.
+    pub fn ends(&self, id: PipeId, side: Side) -> Option<(Port, Machine, Machine)> {
+        let pipe = self.pipes.get(id.0 as usize)?.as_ref()?;
+        Some((pipe.port, pipe.machine(side), pipe.machine(side.other())))
+    }
+
     /// Connections between servers or with clients that are open at `who`'s end, oldest first.
     pub fn pipes_of(&self, who: Machine) -> impl Iterator<Item = PipeId> {
         self.live.iter().copied().filter(move |id| {
@@ -472,8 +487,8 @@ impl Net {
         if !self.reaches(from, to) {
             return;
         }
-        let unlucky =
-            dial_fail_per_mille > 0 && self.stream(from, to).chance(dial_fail_per_mille, 1_000);
+        let stream = self.stream(from, to).on(Lane::DialFails);
+        let unlucky = stream.maybe(dial_fail_per_mille, 1_000);
         let accepted = self.listening[usize::from(to.0)] && !unlucky;
         let back = SimTime(time.now().0 + self.delay(to, from));
         if accepted {

@@ -6,7 +6,6 @@ use vivarium_core::ids::ServerId;
 
 use super::parse::Known;
 use crate::clients::plan::Mix;
-use crate::clients::workload::Kind;
 use crate::clients::{ClientPlan, Errand};
 use crate::observe::SimTime;
 
@@ -17,8 +16,8 @@ pub(super) fn plan(said: &str, known: &Known) -> Result<ClientPlan, String> {
         None => (said.trim(), None),
     };
     let errand = match name {
-        "workload" => Errand::Mixed(everything()),
-        "reader" => Errand::Mixed(everything().looking()),
+        "workload" => Errand::Mixed(Mix::everything()),
+        "reader" => Errand::Mixed(Mix::everything().looking()),
         // Held until the client fails: who has it is then a question of sessions alone.
         "lock" => Errand::Lock {
             base: "/lock".into(),
@@ -62,25 +61,4 @@ fn servers(list: &str, known: &Known) -> Result<Vec<ServerId>, String> {
         }
     };
     list.split(',').map(one).collect()
-}
-
-/// Every kind of request, about fifty a second, on one session that stays where it is.
-fn everything() -> Mix {
-    let mut mix = Mix {
-        pause: Duration::from_millis(20),
-        burst_max: 2,
-        weights: vec![4; Kind::FIRST],
-        move_ppm: 0,
-        reconnect_ppm: 0,
-        mute_ppm: 0,
-        vanish_ppm: 0,
-        close_ppm: 0,
-        watch_percent: 30,
-        roots: 3,
-        chase_percent: 0,
-        deaf_ppm: 0,
-    };
-    // What came later is for drawn runs.
-    mix.weights.resize(Kind::ALL.len(), 0);
-    mix
 }

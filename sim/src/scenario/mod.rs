@@ -76,16 +76,23 @@ pub struct Scenario {
     session_timeout: Option<Duration>,
     snap_count: Option<u32>,
     drift_max: Option<i32>,
-    settle: bool,
-    steps: Vec<Line<Step>>,
-    expect: Vec<Line<Condition>>,
+    pub script: Script,
+}
+
+/// What happens in a scenario, in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Script {
+    /// Heal and compare at the end.
+    pub settle: bool,
+    pub steps: Vec<Line<Step>>,
+    pub expect: Vec<Line<Condition>>,
 }
 
 /// Something said in the file, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line<T> {
-    number: usize,
-    text: String,
+    pub number: usize,
+    pub text: String,
     what: T,
 }
 
@@ -112,14 +119,11 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 fn lines<T>(
-    file: &str,
-    said: &[Spanned<String>],
-    parse: impl Fn(&str) -> Result<T, String>,
+    said: Vec<(usize, String)>,
+    mut parse: impl FnMut(&str) -> Result<T, String>,
 ) -> Result<Vec<Line<T>>, Refusal> {
     let mut all = Vec::with_capacity(said.len());
-    for entry in said {
-        let number = line_of(file, entry.span().start);
-        let text = entry.get_ref().clone();
+    for (number, text) in said {
         let refuse = |reason| Refusal {
             line: number,
             reason: format!("\"{text}\": {reason}"),
@@ -128,6 +132,46 @@ fn lines<T>(
         all.push(Line { number, text, what });
     }
     Ok(all)
+}
+
+impl Script {
+    /// The same words for a world that is already there; each with its line.
+    ///
+    /// # Errors
+    /// The first that says nothing, or nothing about this world.
+    pub fn read(
+        config: &RunConfig,
+        settle: bool,
+        steps: Vec<(usize, String)>,
+        expect: Vec<(usize, String)>,
+    ) -> Result<Self, Refusal> {
+        let known = parse::Known {
+            servers: config.servers(),
+            drift_max: config.clock.drift_max,
+            clients: config.clients.len() as u32,
+        };
+        Self::understand(&known, settle, steps, expect)
+    }
+
+    fn understand(
+        known: &parse::Known,
+        settle: bool,
+        steps: Vec<(usize, String)>,
+        expect: Vec<(usize, String)>,
+    ) -> Result<Self, Refusal> {
+        let mut names = parse::Names::default();
+        let steps = lines(steps, |said| {
+            let step = parse::step(said, known, &names)?;
+            names.learn(&step);
+            Ok(step)
+        })?;
+        let expect = lines(expect, |said| parse::condition(said, known, &names))?;
+        Ok(Self {
+            settle,
+            steps,
+            expect,
+        })
+    }
 }
 
 impl Scenario {
@@ -151,21 +195,14 @@ impl Scenario {
             drift_max: drift_max.unwrap_or(0),
             clients: 0,
         };
-        let clients = lines(text, &file.clients, |said| cast::plan(said, &world))?;
+        let said = |all: Vec<Spanned<String>>| -> Vec<(usize, String)> {
+            let number = |entry: &Spanned<String>| line_of(text, entry.span().start);
+            let pair = |entry: Spanned<String>| (number(&entry), entry.into_inner());
+            all.into_iter().map(pair).collect()
+        };
+        let clients = lines(said(file.clients), |said| cast::plan(said, &world))?;
         world.clients = clients.len() as u32;
-        let mut names = parse::Names::default();
-        let mut steps = Vec::new();
-        for entry in &file.steps {
-            let one = std::slice::from_ref(entry);
-            let parsed = lines(text, one, |said| parse::step(said, &world, &names))?;
-            for step in parsed {
-                names.learn(&step.what);
-                steps.push(step);
-            }
-        }
-        let expect = lines(text, &file.expect, |said| {
-            parse::condition(said, &world, &names)
-        })?;
+        let script = Script::understand(&world, file.settle, said(file.steps), said(file.expect))?;
         Ok(Self {
             about: file.about,
             servers: file.servers,
@@ -177,9 +214,7 @@ impl Scenario {
             session_timeout: file.session_timeout_ms.map(Duration::from_millis),
             snap_count: file.snap_count,
             drift_max,
-            settle: file.settle,
-            steps,
-            expect,
+            script,
         })
     }
 
@@ -249,7 +284,7 @@ mod tests {
             expect = ["leader 3", "1 writes"]
         "#;
         let scenario = Scenario::parse(&format!("{HEAD}{said}")).expect("understood");
-        assert_eq!(scenario.steps.len(), 42);
+        assert_eq!(scenario.script.steps.len(), 42);
         assert_eq!(scenario.config(5, Mutants::NONE).servers(), 4);
     }
 }

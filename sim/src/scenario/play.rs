@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vivarium_core::ids::ServerId;
 
-use super::{Condition, Line, Scenario, Span, Step, Who};
+use super::{Condition, Line, Scenario, Script, Span, Step, Who};
 use crate::faults::{Fault, Party, Shape, Strike, Target};
 use crate::observe::Violation;
 use crate::run::{Run, run_with, settle};
@@ -18,27 +18,34 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Plays it with one seed.
 pub fn play(scenario: &Scenario, seed: u64, mutants: Mutants, trace: Trace) -> Run {
     run_with(scenario.config(seed, mutants), trace, |world| {
+        scenario.script.perform(world)
+    })
+}
+
+impl Script {
+    /// One step after the other, until something breaks.
+    pub fn perform(&self, world: &mut World) -> Option<Violation> {
         let mut stage = Stage {
             world,
             names: BTreeMap::new(),
             mark: 0,
         };
-        for line in &scenario.steps {
+        for line in &self.steps {
             if let Err(violation) = stage.step(line) {
                 return Some(violation);
             }
         }
-        if scenario.settle {
+        if self.settle {
             let violation = settle(stage.world);
             if violation.is_some() {
                 return violation;
             }
         }
-        scenario
-            .expect
-            .iter()
+        let demanded = self.expect.iter();
+        demanded
+            .into_iter()
             .find_map(|line| stage.demand(line, &line.what, Span::Now))
-    })
+    }
 }
 
 struct Stage<'a> {

@@ -11,6 +11,8 @@ use vivarium_core::node::RoleName;
 
 use super::World;
 use super::host::PendingCrash;
+use crate::config::Ambush;
+use crate::decisions::Lane;
 use crate::net::{Machine, PipeId, Port};
 
 /// How long the process stays away after a failure of its disk, unless the fault says otherwise.
@@ -33,7 +35,8 @@ impl World {
                 return;
             }
         }
-        if crash_after.is_some() {
+        if let Some(done) = crash_after {
+            self.recount_death(h, out, done);
             let PendingCrash { power, down, .. } =
                 self.hosts[h].strike.take().expect("a crash was pending");
             self.crash(h, power, down);
@@ -52,7 +55,8 @@ impl World {
             pending.turns -= 1;
             return None;
         }
-        Some(host.turn_stream.range(0, actions as u64) as usize)
+        let s = host.turn_stream.on(Lane::Point);
+        Some(s.range(0, actions as u64) as usize)
     }
 
     fn act(&mut self, h: usize, out: &Outbox, action: &Action) {
@@ -79,6 +83,7 @@ impl World {
             Action::Write { seq, op } => {
                 self.hash.word(12 << 32 | seq.0);
                 self.hash_op(op);
+                self.recount_write(h, op);
                 self.hosts[h].disk.push(*seq, op.clone());
             }
             Action::Snapshot(step) => {
@@ -119,7 +124,9 @@ impl World {
 
     fn send(&mut self, h: usize, pipe: PipeId, bytes: Bytes) {
         if let Some(side) = self.hosts[h].open.get(&pipe) {
-            self.net.send(&mut self.time, pipe, *side, bytes);
+            let side = *side;
+            self.show_sending(pipe, side, &bytes);
+            self.net.send(&mut self.time, pipe, side, bytes);
         }
     }
 
@@ -202,14 +209,19 @@ impl World {
             | Report::Note { .. } => {}
         }
         self.tell(h, format_args!("{text}"));
+        self.recount_report(h, report);
         self.lie_in_wait(h);
     }
 
     /// Something just changed at this server: a good moment to strike soon.
     fn lie_in_wait(&mut self, h: usize) {
-        let Some(ambush) = &self.ambush else { return };
-        let s = &mut self.ambush_stream;
-        if !s.chance(ambush.per_mille, 1_000) || self.hosts[h].strike.is_some() {
+        if self.healed {
+            return;
+        }
+        let none = Ambush::NONE;
+        let ambush = self.config.ambush.as_ref().unwrap_or(&none);
+        let s = self.ambush_stream.on_for(Lane::Ambush, h as u16 + 1);
+        if !s.maybe(ambush.per_mille, 1_000) || self.hosts[h].strike.is_some() {
             return;
         }
         let turns = s.range(0, ambush.turns_max);

@@ -8,8 +8,9 @@ use vivarium_core::node::Node;
 use vivarium_storage::StorageError;
 
 use super::host::Inbound;
-use super::{Event, World};
+use super::{Event, Weight, World};
 use crate::clock::Clock;
+use crate::decisions::Lane;
 use crate::disk::{Durable, Finished};
 use crate::observe::SimTime;
 
@@ -43,6 +44,7 @@ impl World {
         self.checks
             .on_restart(t, id, host.node.as_ref().expect("just started"));
         self.tell(h, format_args!("starts"));
+        self.recount(Weight::Member, format_args!("n{} starts", h + 1));
         self.plan_turn(h);
         self.tell_room(h);
     }
@@ -77,7 +79,7 @@ impl World {
             session_timeout_min: self.config.session_timeout_min,
             session_timeout_max: self.config.session_timeout_max,
             snap_count: self.config.snap_count,
-            seed: host.seed_stream.seed(),
+            seed: host.seed_stream.on(Lane::Seed).seed(),
             rules: self.config.rules.clone(),
             mutants: self.config.mutants,
         }
@@ -90,10 +92,9 @@ impl World {
             return;
         }
         let t = self.time.now();
-        self.tell(
-            h,
-            format_args!("{}", if power { "loses power" } else { "is killed" }),
-        );
+        let how = if power { "loses power" } else { "is killed" };
+        self.tell(h, format_args!("{how}"));
+        self.recount(Weight::Fault, format_args!("n{} {how}", h + 1));
         if self.hosts[h].paused.is_some() {
             self.calmed(h);
         }
@@ -104,7 +105,10 @@ impl World {
         if power {
             let drift = host.clock.drift_ppm();
             let wall_off_max = self.config.clock.wall_off_max;
-            let wall_off = host.clock_stream.range_signed(-wall_off_max, wall_off_max);
+            let wall_off = host
+                .clock_stream
+                .on(Lane::Clock)
+                .range_signed(-wall_off_max, wall_off_max);
             host.clock = Clock::new(t, host.clock_stream.below(1 << 40), wall_off, drift);
         }
         self.checks.on_crash(t, host.id);
@@ -179,7 +183,10 @@ impl World {
         let (t, id) = (self.time.now(), self.hosts[h].id);
         for what in durable.drain(..) {
             match what {
-                Durable::Record { zxid } => self.checks.on_durable(t, id, zxid),
+                Durable::Record { zxid } => {
+                    self.recount_durable(id, zxid);
+                    self.checks.on_durable(t, id, zxid);
+                }
                 Durable::Truncated { after } => self.checks.on_truncated(t, id, after),
                 Durable::Installed { zxid, digest } => {
                     self.checks.on_installed(t, id, zxid, digest);

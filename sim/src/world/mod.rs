@@ -7,6 +7,7 @@ mod damage;
 mod effects;
 mod host;
 mod lives;
+mod recount;
 mod seats;
 mod strike;
 mod turn;
@@ -14,6 +15,7 @@ mod unread;
 mod views;
 
 use std::fmt;
+use std::rc::Rc;
 
 use bytes::BytesMut;
 use vivarium_core::boundary::Outbox;
@@ -21,7 +23,8 @@ use vivarium_core::ids::ServerId;
 
 use crate::check::Checks;
 use crate::clock::Clock;
-use crate::config::{Ambush, RunConfig};
+use crate::config::RunConfig;
+use crate::decisions::{Lane, Ledger};
 use crate::disk::{Disk, Durable};
 use crate::hash::{CHECKPOINT_EVENTS, TraceHash};
 use crate::net::{Arrival, Machine, Net, NetEvent};
@@ -30,6 +33,7 @@ use crate::rng::{Purpose, Stream, Streams};
 use crate::timeline::Timeline;
 
 use host::{Host, View};
+pub use recount::{Listener, Seen, Viewer, Weight};
 use seats::Seat;
 pub use views::Glance;
 
@@ -81,6 +85,12 @@ pub struct Trace {
     pub lives: Option<Narrator>,
     /// One line for each event in this range of numbers, with the hash after it.
     pub events: Option<(std::ops::Range<u64>, Narrator)>,
+    /// What happens, in words of the protocol.
+    pub story: Option<Listener>,
+    /// How everything stands after the event with this number, which counts from 1.
+    pub until: Option<(u64, Narrator)>,
+    /// Everything that can be drawn.
+    pub view: Option<Viewer>,
 }
 
 impl fmt::Debug for Trace {
@@ -107,7 +117,6 @@ pub struct World {
     violation: Option<Violation>,
     /// Pairs that each cut separates, by the number of the cut; emptied when it ends.
     cuts: Vec<Vec<(Machine, Machine)>>,
-    ambush: Option<Ambush>,
     ambush_stream: Stream,
     healed: bool,
     /// When a server last got an empty disk.
@@ -116,6 +125,8 @@ pub struct World {
     begun: bool,
     quiet: bool,
     trace: Trace,
+    /// Where decisions are noted, or told.
+    ledger: Option<Rc<Ledger>>,
     out: Outbox,
     arrivals: Vec<Arrival>,
     durable: Vec<Durable>,
@@ -124,6 +135,9 @@ pub struct World {
     scratch: Vec<u8>,
 }
 
+/// What ends a run that goes on for longer than anybody wanted; no promise is broken.
+const BEYOND_BOUNDS: &str = "beyond-bounds";
+
 /// Bytes that one block of the sending arena holds.
 const ARENA_BYTES: usize = 64 << 10;
 
@@ -131,15 +145,20 @@ impl World {
     /// Everything at rest: no server runs, no client acts, no fault is planned.
     pub fn new(config: RunConfig, trace: Trace) -> Self {
         let streams = Streams::new(config.seed);
+        Self::with(config, &streams, trace)
+    }
+
+    /// As `new`, with streams that may be noted or told.
+    pub fn with(config: RunConfig, streams: &Streams, trace: Trace) -> Self {
         let setup = config.setup();
         let servers = config.servers();
         let machines = usize::from(servers) + config.clients.len();
-        let mut net = Net::new(config.net.clone(), machines, &streams);
+        let mut net = Net::new(config.net.clone(), machines, streams);
         let mut time = Timeline::default();
         let hosts = (0..servers)
-            .map(|h| new_host(h, &config, &streams))
+            .map(|h| new_host(h, &config, streams))
             .collect();
-        let seats = seats::seats(&config, &streams);
+        let seats = seats::seats(&config, streams);
         for client in servers..machines as u16 {
             net.start(&mut time, Machine(client));
         }
@@ -154,13 +173,13 @@ impl World {
             checkpoints: Vec::new(),
             violation: None,
             cuts: Vec::new(),
-            ambush: config.ambush.clone(),
             ambush_stream: streams.stream(Purpose::Nemesis, 1_000),
             healed: false,
             replaced: SimTime::ZERO,
             begun: false,
             quiet: false,
             trace,
+            ledger: streams.ledger().cloned(),
             out: Outbox::default(),
             arrivals: Vec::new(),
             durable: Vec::new(),
@@ -175,7 +194,8 @@ impl World {
     /// Plans the start of every server and client, the schedule of faults and its end.
     pub fn begin_swarm(&mut self) {
         for h in 0..self.config.servers() {
-            let at = self.hosts[usize::from(h)].turn_stream.below(200_000_000);
+            let stream = &mut self.hosts[usize::from(h)].turn_stream;
+            let at = stream.on(Lane::Start).below(200_000_000);
             self.time.plan(SimTime(at), Event::Start(h, 1));
         }
         self.begin_clients();
@@ -246,6 +266,14 @@ impl World {
     fn step(&mut self) {
         let event = self.time.pop().expect("an event is planned");
         self.events += 1;
+        if let Some(ledger) = &self.ledger
+            && !ledger.at_event(self.events, self.time.now())
+        {
+            self.violate(
+                BEYOND_BOUNDS,
+                "nobody wants to know how it goes on".to_owned(),
+            );
+        }
         self.hash.word(self.time.now().0);
         match event {
             Event::Net(event) => self.net.happen(&mut self.time, event),
@@ -282,6 +310,17 @@ impl World {
         if self.events.is_multiple_of(CHECKPOINT_EVENTS) {
             self.checkpoints.push(self.hash.value());
         }
+        let stands = self
+            .trace
+            .until
+            .as_ref()
+            .is_some_and(|(event, _)| *event == self.events);
+        if stands {
+            let (now, standing) = (self.time.now(), self.standing());
+            if let Some((event, narrate)) = &mut self.trace.until {
+                narrate(format_args!("after event {event}, at {now}: {standing}"));
+            }
+        }
         if let Some((range, narrate)) = &mut self.trace.events
             && range.contains(&number)
         {
@@ -295,6 +334,7 @@ impl World {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         self.net.take_arrivals(&mut arrivals);
         for arrival in arrivals.drain(..) {
+            self.show_arrival(&arrival);
             let machine = usize::from(arrival.to.0);
             match machine.checked_sub(self.hosts.len()) {
                 None => self.arrive(machine, arrival),
@@ -315,7 +355,9 @@ impl World {
 fn new_host(h: u16, config: &RunConfig, streams: &Streams) -> Host {
     let who = u64::from(h);
     let mut clock_stream = streams.stream(Purpose::Clock, who);
-    let wall_off = clock_stream.range_signed(-config.clock.wall_off_max, config.clock.wall_off_max);
+    let wall_off = clock_stream
+        .on(Lane::Clock)
+        .range_signed(-config.clock.wall_off_max, config.clock.wall_off_max);
     let drift_max = i64::from(config.clock.drift_max);
     let drift = clock_stream.range_signed(-drift_max, drift_max) as i32;
     let mono = clock_stream.below(1 << 50);

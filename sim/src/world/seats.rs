@@ -178,6 +178,8 @@ impl World {
             ClientAction::Send(bytes) => {
                 if let Some(pipe) = self.seats[c].pipe {
                     self.hash.bytes(&bytes);
+                    self.recount_request(c, &bytes);
+                    self.show_sending(pipe, Side::Dialer, &bytes);
                     self.net.send(&mut self.time, pipe, Side::Dialer, bytes);
                 }
             }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use vivarium_core::ids::ServerId;
 
 use super::host::PendingCrash;
-use super::{Event, World};
+use super::{Event, Weight, World};
 use crate::config::{DiskConfig, TurnConfig};
+use crate::decisions::Lane;
 use crate::faults::{Fault, Party, Shape, Strike, Target};
 use crate::net::Machine;
 use crate::observe::SimTime;
@@ -18,6 +19,9 @@ impl World {
             return;
         }
         let fault = self.config.faults[n].fault.clone();
+        if let Some(ledger) = &self.ledger {
+            ledger.strikes(n);
+        }
         if let Some(next) = self.config.faults.get(n + 1) {
             self.time.plan(next.at, Event::Fault(n as u32 + 1));
         }
@@ -26,7 +30,7 @@ impl World {
 
     /// Strikes now. A fault whose target does not exist at the moment passes.
     pub fn strike(&mut self, fault: &Fault) {
-        self.tell_all(format_args!("fault: {fault:?}"));
+        self.announce(format_args!("fault: {fault:?}"));
         match *fault {
             Fault::Crash {
                 who,
@@ -94,6 +98,11 @@ impl World {
                 self.plan_wake(h);
             }
         }
+    }
+
+    fn announce(&mut self, what: std::fmt::Arguments<'_>) {
+        self.tell_all(what);
+        self.recount(Weight::Fault, what);
     }
 
     /// Crashes now, or between two effects of one of the next turns.
@@ -369,8 +378,7 @@ impl World {
         if std::mem::replace(&mut self.healed, true) {
             return;
         }
-        self.tell_all(format_args!("everything heals"));
-        self.ambush = None;
+        self.announce(format_args!("everything heals"));
         // A disk or a processor that can not keep up with its clients is no fault that ends.
         self.config.disk = DiskConfig::calm();
         self.config.turn = TurnConfig::calm();
@@ -382,12 +390,15 @@ impl World {
             self.disk_well(h, None);
             self.resume(h, None);
             if !self.hosts[h].is_up() {
-                let delay = self.hosts[h].turn_stream.below(100_000_000);
+                let delay = self.hosts[h].turn_stream.on(Lane::Start).below(100_000_000);
                 let at = SimTime(self.time.now().0 + delay);
                 self.time
                     .plan(at, Event::Start(h as u16, self.hosts[h].incarnation + 1));
             }
         }
         self.checks.on_healed(self.time.now());
+        if let Some(ledger) = &self.ledger {
+            ledger.healed();
+        }
     }
 }

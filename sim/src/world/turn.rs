@@ -9,6 +9,7 @@ use vivarium_core::node::Node;
 
 use super::host::Inbound;
 use super::{Event, World};
+use crate::decisions::Lane;
 use crate::net::{Arrival, Machine, PipeId, Port, What};
 use crate::observe::SimTime;
 
@@ -73,7 +74,10 @@ impl World {
         if host.turn_at.is_some() || host.paused.is_some() || !host.is_up() {
             return;
         }
-        let delay = 1 + host.turn_stream.below(self.config.turn.delay_max);
+        let delay = 1 + host
+            .turn_stream
+            .on(Lane::Turn)
+            .below(self.config.turn.delay_max);
         let at = SimTime(self.time.now().0 + delay);
         host.turn_at = Some(at);
         self.time.plan(at, Event::Turn(h as u16));
@@ -132,7 +136,7 @@ impl World {
         }
         let at = SimTime(
             due.0
-                .saturating_add(host.turn_stream.range(1, late_max.max(1))),
+                .saturating_add(host.turn_stream.on(Lane::Late).range(1, late_max.max(1))),
         );
         host.wake_at = Some(at);
         self.time.plan(at, Event::Wake(h as u16));
@@ -149,12 +153,13 @@ impl World {
         host.turns += 1;
         let waiting = (host.inbox.len() + host.clients.len()) as u64;
         let most = inputs_max.min(waiting).max(1);
+        host.turn_stream.on(Lane::Inputs);
         let most = if most > 1 {
-            host.turn_stream.range(1, most)
+            host.turn_stream.range_or(1, most, most)
         } else {
             1
         };
-        let spurious = spurious > 0 && host.turn_stream.chance(spurious, 1_000);
+        let spurious = host.turn_stream.on(Lane::Wake).maybe(spurious, 1_000);
         if spurious {
             let now = host.clock.read(self.time.now());
             host.node
@@ -166,6 +171,7 @@ impl World {
         let mut fed = self.hand_in_drained(h) || told || spurious;
         for _ in 0..most {
             let host = &mut self.hosts[h];
+            host.turn_stream.on(Lane::Clients);
             let some = hungry.clients && !host.clients.is_empty();
             let first = some && host.turn_stream.chance(1, 2);
             let Some(inbound) = host.take(hungry, first) else {
@@ -367,6 +373,7 @@ impl World {
         let now = host.clock.read(self.time.now());
         let mut joined = std::mem::take(&mut self.scratch);
         joined.clear();
+        host.turn_stream.on(Lane::Joined);
         while joined.len() < 64 << 10 && host.turn_stream.chance(3, 4) {
             let Some(more) = host.take_more_of(pipe) else {
                 break;

@@ -6,7 +6,7 @@ use std::fmt;
 use vivarium_core::ids::{Epoch, ServerId, Zxid};
 use vivarium_core::node::RoleName;
 
-use super::World;
+use super::{Seen, World};
 use crate::observe::Violation;
 
 /// One server at one moment.
@@ -101,17 +101,24 @@ impl World {
 
     /// One line of the trace: time, server, what happened, role, epoch, logged and applied zxid.
     pub(super) fn tell(&mut self, h: usize, what: fmt::Arguments<'_>) {
-        if self.trace.lives.is_none() {
+        if self.trace.lives.is_none() && self.trace.view.is_none() {
             return;
         }
         let g = self.glance(self.hosts[h].id);
+        self.show(|| Seen::State { glance: g.clone() });
+        self.show(|| Seen::Said {
+            server: Some(h as u16),
+            text: what.to_string(),
+        });
         let now = self.time.now();
         let role = if g.up {
             format!("{:?}", g.role)
         } else {
             "down".to_owned()
         };
-        let narrate = self.trace.lives.as_mut().expect("just looked at");
+        let Some(narrate) = &mut self.trace.lives else {
+            return;
+        };
         narrate(format_args!(
             "{:>13}  n{}  {role:<10} epoch {:<3} logged {:<12} applied {:<12} {what}",
             now.to_string(),
@@ -125,6 +132,10 @@ impl World {
     /// A line of the trace that is about no single server.
     pub(super) fn tell_all(&mut self, what: fmt::Arguments<'_>) {
         let now = self.time.now();
+        self.show(|| Seen::Said {
+            server: None,
+            text: what.to_string(),
+        });
         if let Some(narrate) = &mut self.trace.lives {
             narrate(format_args!("{:>13}  --  {what}", now.to_string()));
         }

@@ -16,14 +16,19 @@ pub const CRATES: &[Crate] = &[
         &["vivarium-core"],
     ),
     (
+        "core/recording/Cargo.toml",
+        "vivarium-recording",
+        &["vivarium-core"],
+    ),
+    (
         "sim/Cargo.toml",
         "vivarium-sim",
-        &["vivarium-core", "vivarium-storage"],
+        &["vivarium-core", "vivarium-storage", "vivarium-recording"],
     ),
     (
         "runtime/Cargo.toml",
         "vivarium",
-        &["vivarium-core", "vivarium-storage"],
+        &["vivarium-core", "vivarium-storage", "vivarium-recording"],
     ),
     ("tests/Cargo.toml", "vivarium-tests", &[]),
 ];
