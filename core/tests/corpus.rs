@@ -31,3 +31,18 @@ fn client_frames_hold() {
 fn client_conversations_hold() {
     run("client_conversation", fuzzing::client_conversation);
 }
+
+#[test]
+fn quorum_packets_hold() {
+    run("quorum_packet", fuzzing::quorum_packet);
+}
+
+#[test]
+fn notifications_hold() {
+    run("notification", fuzzing::notification);
+}
+
+#[test]
+fn conversations_of_hostile_peers_hold() {
+    run("peer_conversation", fuzzing::peer_conversation);
+}

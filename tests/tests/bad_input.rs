@@ -9,12 +9,15 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vivarium_tests::client::{Client, Failure, Session, connect_request, flag, open};
 use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::random::Random;
 use vivarium_tests::wait;
 use vivarium_tests::wire::{Body, Fields};
+use vivarium_tests::writers::{Writers, assert_nothing_lost};
 
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n";
 
@@ -648,4 +651,110 @@ fn silent_connections_hold_nothing_up() {
     ensemble.kill(leader);
     ensemble.wait_leader();
     ensemble.start(leader);
+}
+
+/// What a server answers to one of its peers that looks for a leader.
+fn overheard(ensemble: &Ensemble, me: i64, other: i64) -> Vec<u8> {
+    let hello = election_hello(other, &ensemble.election_address(other).to_string());
+    let mut stream = open(ensemble.election_address(me)).expect("the port is open");
+    let looking = vote(other, "version=0");
+    stream
+        .write_all(&[&hello[..], &looking].concat())
+        .expect("sent");
+    let frame = vivarium_tests::client::read_frame(&mut stream).expect("it tells who leads");
+    [&hello[..], &Body::new().raw(&frame).frame()].concat()
+}
+
+/// Everything bad that is known here, for one of the ports between servers.
+fn ammunition(ensemble: &Ensemble, leader: i64) -> Vec<(SocketAddr, Vec<u8>)> {
+    let mut all = Vec::new();
+    for me in ensemble.ids() {
+        let other = me % 3 + 1;
+        let claimed = ensemble.election_address(other).to_string();
+        let election = election_cases(me, other, &claimed).into_iter();
+        all.extend(election.map(|(_, bytes, _)| (ensemble.election_address(me), bytes)));
+        let quorum = ensemble.quorum_address(me);
+        all.extend(
+            quorum_cases(me)
+                .into_iter()
+                .map(|(_, bytes, _)| (quorum, bytes)),
+        );
+        // What a follower says when it joins, which the leader has heard before.
+        let joining = [
+            follower_info(other, 1),
+            quorum_packet(18, 1 << 32, &Body::new().int(1).bytes()),
+            quorum_packet(3, 1 << 32, b""),
+            quorum_packet(3, (1 << 32) + 1, b""),
+        ];
+        if other != leader {
+            all.push((quorum, joining.concat()));
+        }
+    }
+    for me in [1, 2] {
+        let answer = overheard(ensemble, me, 3);
+        for to in ensemble.ids() {
+            all.push((ensemble.election_address(to), answer.clone()));
+        }
+    }
+    all
+}
+
+/// Sends any of it, whole or the first part, to whom it is meant for, until told to stop.
+fn bombard(all: &[(SocketAddr, Vec<u8>)], random: &mut Random, stop: &AtomicBool) -> usize {
+    let mut shots = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let (address, bytes) = &all[random.below(all.len() as u64) as usize];
+        let length = match random.below(2) {
+            0 => bytes.len(),
+            _ => random.below(bytes.len() as u64 + 1) as usize,
+        };
+        let mut stream = open(*address).expect("the port is open");
+        // The server may close before it was sent everything.
+        drop(stream.write_all(&bytes[..length]));
+        std::thread::sleep(random.millis(0, 10));
+        shots += 1;
+    }
+    shots
+}
+
+#[test]
+fn a_hostile_peer_does_not_disturb_an_ensemble_under_load() {
+    let mut ensemble = Plan::new("hostile-peer", 3).kind(Kind::Vivarium).start();
+    let leader = ensemble.wait_leader();
+    let mut calm = Calm::before(&ensemble);
+    let all = ammunition(&ensemble, leader);
+    let addresses: Vec<_> = ensemble
+        .ids()
+        .iter()
+        .map(|id| ensemble.client_address(*id))
+        .collect();
+    let writers = Writers::start(&addresses, 3, 0);
+    let stop = AtomicBool::new(false);
+    let seed = Random::announced().next_u64();
+    let shots: usize = std::thread::scope(|scope| {
+        let shooters: Vec<_> = (0..4)
+            .map(|n| {
+                let (all, stop) = (&all, &stop);
+                scope.spawn(move || bombard(all, &mut Random::new(seed ^ n), stop))
+            })
+            .collect();
+        for second in 0..5 {
+            let before = writers.count();
+            std::thread::sleep(Duration::from_secs(1));
+            assert!(writers.count() > before, "nothing was written in a second");
+            calm.check(&mut ensemble, &format!("second {second} of the attack"));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let shots = shooters.into_iter();
+        shots
+            .map(|one| one.join().expect("the ports stay open"))
+            .sum()
+    });
+    assert!(shots > 100, "only {shots} connections were made");
+    let acknowledged = writers.stop();
+    for id in ensemble.ids() {
+        assert_nothing_lost(&mut ensemble.client(id), 0, &acknowledged);
+    }
+    drop(calm);
+    election_still_works(&mut ensemble);
 }

@@ -6,12 +6,14 @@
 
 mod client;
 mod conversation;
+mod peers;
 mod tape;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use conversation::client_conversation;
+pub use peers::peer_conversation;
 
 use bytes::Bytes;
 
@@ -187,6 +189,7 @@ mod tests {
             snapshot(&bytes);
             history(&bytes);
             client_conversation(&bytes);
+            peer_conversation(&bytes);
         }
 
         #[test]
@@ -198,6 +201,7 @@ mod tests {
             snapshot(&bytes);
             history(&bytes);
             client_conversation(&bytes);
+            peer_conversation(&bytes);
         }
     }
 }

@@ -116,6 +116,20 @@ impl<'a> Tape<'a> {
         i32::from(self.byte() as i8)
     }
 
+    /// A number of any size: small, or near an end of what fits, or eight bytes as they come.
+    pub(super) fn large(&mut self) -> i64 {
+        match self.byte() {
+            0xff => i64::MAX - i64::from(self.byte()),
+            0xfe => i64::MIN + i64::from(self.byte()),
+            0xfd => {
+                let bytes = self.take(8).first_chunk().copied().unwrap_or_default();
+                i64::from_be_bytes(bytes)
+            }
+            n @ 0x80.. => i64::from(n & 0xf) << 32 | i64::from(self.byte()),
+            n => i64::from(n),
+        }
+    }
+
     fn path(&mut self, out: &mut Vec<u8>) {
         out.put_string(self.pick(PATHS));
     }

@@ -469,7 +469,8 @@ impl Broadcast {
         let Some(first) = self.proposals.front().map(|p| p.zxid) else {
             return;
         };
-        let Ok(position) = usize::try_from(zxid.0 - first.0) else {
+        let distance = zxid.0.checked_sub(first.0);
+        let Some(position) = distance.and_then(|d| usize::try_from(d).ok()) else {
             return;
         };
         let Some(proposal) = self.proposals.get_mut(position) else {
