@@ -124,12 +124,34 @@ fn makes_are_compared() {
 }
 
 #[test]
+fn the_loss_of_a_leader_is_measured() {
+    let dir = program::scratch("bench-failover").join("work");
+    let dir = dir.to_str().expect("a path of text");
+    let mut arguments = vec!["failover", "--json", "--rounds", "2", "--before", "200ms"];
+    arguments.extend(["--dir", dir]);
+    let java = peers::newest_zookeeper("the_loss_of_a_leader_is_measured");
+    if let Some(java) = java {
+        arguments.extend(["--zookeeper", java.classpath()]);
+    }
+    let figures = told(&bench(&arguments));
+    let (median, most) = ("gap_median_ms", "gap_max_ms");
+    assert!(number(&figures, median) > 0.0, "{figures}");
+    assert!(number(&figures, most) >= number(&figures, median));
+    if java.is_some() {
+        assert!(number(&figures, "zookeeper_gap_median_ms") > 0.0);
+    }
+    assert!(!std::path::Path::new(dir).exists(), "the work is gone");
+}
+
+#[test]
 fn what_makes_no_sense_is_named() {
     for (arguments, named) in [
         (&["load", "--op", "put"][..], "mixed:PERCENT"),
         (&["load", "--keys", "0"], "--keys"),
         (&["load", "--servers", "nowhere"], "HOST:PORT"),
         (&["compare", "--servers", "2"], "odd"),
+        (&["failover", "--servers", "4"], "odd"),
+        (&["failover", "--rounds", "0"], "--rounds"),
         (&["compare", "--clients", "16"], "16x16"),
     ] {
         let said = complaint_of_use(&bench(arguments));

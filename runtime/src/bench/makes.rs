@@ -15,6 +15,9 @@ use crate::exit::Exit;
 /// The class with ZooKeeper's `main`.
 const ZOOKEEPER_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
+/// In the directory of each server.
+const CONFIG_FILE: &str = "zoo.cfg";
+
 /// Options of every measurement that can start both makes.
 #[derive(Args, Debug)]
 pub(super) struct Peer {
@@ -89,6 +92,8 @@ impl Place {
 
 /// Servers that run, and where clients reach them. They end with this value.
 pub(super) struct Ensemble {
+    make: Make,
+    homes: Vec<PathBuf>,
     pub(super) running: Vec<Running>,
     pub(super) addresses: Vec<SocketAddr>,
 }
@@ -111,6 +116,8 @@ impl Ensemble {
             })
             .collect();
         let mut ensemble = Self {
+            make,
+            homes: Vec::new(),
             running: Vec::new(),
             addresses: Vec::new(),
         };
@@ -122,10 +129,9 @@ impl Ensemble {
                 fs::write(data.join("myid"), format!("{}\n", at + 1))
                     .map_err(|why| why.to_string())?;
             }
-            let config = configure(&home, &data, port, &members)?;
-            let mut command = peer.command(make, &home)?;
-            let running = Running::start(command.arg(config), &home.join("log"))?;
-            ensemble.running.push(running);
+            configure(&home, &data, port, &members)?;
+            ensemble.running.push(run(peer, make, &home)?);
+            ensemble.homes.push(home);
             ensemble.addresses.push((Ipv4Addr::LOCALHOST, port).into());
         }
         for (running, address) in ensemble.running.iter_mut().zip(&ensemble.addresses) {
@@ -133,6 +139,19 @@ impl Ensemble {
         }
         Ok(ensemble)
     }
+
+    /// Starts a server anew, whose process has ended, and waits until it serves.
+    pub(super) fn restart(&mut self, peer: &Peer, at: usize) -> Result<(), String> {
+        self.running[at] = run(peer, self.make, &self.homes[at])?;
+        self.running[at].wait_serving(self.addresses[at], "/zookeeper")?;
+        Ok(())
+    }
+}
+
+/// Starts the server whose file of configuration is in `home`.
+fn run(peer: &Peer, make: Make, home: &Path) -> Result<Running, String> {
+    let mut command = peer.command(make, home)?;
+    Running::start(command.arg(home.join(CONFIG_FILE)), &home.join("log"))
 }
 
 /// Writes `zoo.cfg` in `home`, for a server with this data directory and client port.
@@ -153,7 +172,7 @@ pub(super) fn configure(
         "4lw.commands.whitelist=srvr".to_owned(),
     ];
     lines.extend_from_slice(members);
-    let config = home.join("zoo.cfg");
+    let config = home.join(CONFIG_FILE);
     fs::write(&config, lines.join("\n") + "\n").map_err(|why| why.to_string())?;
     Ok(config)
 }

@@ -2,6 +2,7 @@
 //! progress to stderr.
 
 mod compare;
+mod failover;
 mod history;
 mod load;
 mod makes;
@@ -25,6 +26,9 @@ pub(crate) enum Bench {
     Load(load::Arguments),
     /// The same loads on Apache ZooKeeper and on Vivarium, which are started for it in turns
     Compare(compare::Arguments),
+    /// The leader is killed: how long no write is acknowledged; with --zookeeper the same of Apache
+    /// ZooKeeper
+    Failover(failover::Arguments),
     /// A restart: how soon a server answers from a directory with many znodes, and the memory it
     /// needs; with --zookeeper the same of Apache ZooKeeper on a copy of the same files
     Restart(restart::Arguments),
@@ -39,6 +43,7 @@ pub(crate) fn run(what: &Bench) -> Result<String, (Exit, String)> {
         Bench::Watches(arguments) => watches::run(arguments),
         Bench::Load(arguments) => load::run(arguments),
         Bench::Compare(arguments) => compare::run(arguments),
+        Bench::Failover(arguments) => failover::run(arguments),
         Bench::Restart(arguments) => restart::run(arguments),
         Bench::Snapshot(arguments) => snapshot::run(arguments),
     }

@@ -100,6 +100,11 @@ impl Running {
         })
     }
 
+    /// Ends the process as a crash would: nothing that it has not written is written any more.
+    pub(super) fn kill(&mut self) -> Result<(), String> {
+        self.child.kill().map_err(|why| why.to_string())
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -165,10 +170,10 @@ fn tail(log: &Path) -> String {
 
 /// A session and a read of it are answered, and `srvr` shows a server.
 fn is_serving(address: SocketAddr, path: &str) -> bool {
-    read(address, path).unwrap_or(false) && says_mode(address).unwrap_or(false)
+    read(address, path).unwrap_or(false) && mode(address).is_ok_and(|mode| mode.is_some())
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub(super) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_nodelay(true)?;
@@ -201,7 +206,7 @@ fn read(address: SocketAddr, path: &str) -> io::Result<bool> {
     Ok(reply.get(12..16) == Some(&[0; 4]))
 }
 
-fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(super) fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let mut frame = Vec::new();
@@ -210,12 +215,14 @@ fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-fn says_mode(address: SocketAddr) -> io::Result<bool> {
+/// What a server says that it is: `leader`, `follower`, `standalone`; nothing while it looks.
+pub(super) fn mode(address: SocketAddr) -> io::Result<Option<String>> {
     let mut stream = connect(address)?;
     stream.write_all(b"srvr")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.contains("Mode:"))
+    let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "));
+    Ok(mode.map(str::to_owned))
 }
 
 /// Bytes of a process in RAM now, and the most that it ever had.
