@@ -155,12 +155,22 @@ pub const NOTIFICATION_INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// First time between two notifications of a looking server, as in ZooKeeper.
 pub const NOTIFICATION_INTERVAL_MIN: Duration = Duration::from_millis(200);
 
-/// Silence after a quorum of equal votes before they count, as in ZooKeeper (`finalizeWait`).
+/// Silence after a quorum of equal votes before they count, as in ZooKeeper (`finalizeWait`), when
+/// a voter that can be reached has not said the same.
 pub const ELECTION_FINALIZE_WAIT: Duration = Duration::from_millis(200);
+
+/// How many rounds another server's election may be ahead of ours, and how many epochs its promise.
+/// Both count elections, so nobody honest comes near; a made-up number must neither use up what is
+/// left to count nor be written down as a promise that no leader can keep.
+pub const ELECTIONS_AHEAD_MAX: i64 = 1 << 24;
 
 /// A dial on the election port that led to nothing for so long may be repeated. Also the time that
 /// a peer with a larger id has for dialling back.
 pub const ELECTION_REDIAL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The first time between two looks at a server whose election connection has ended while its vote
+/// is waited for: what killing a process takes.
+pub const ELECTION_PROBE_PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// An election connection on which nothing answered for so long, while we were looking, is taken
 /// for dead: TCP alone may need a quarter of an hour.
@@ -182,11 +192,14 @@ pub const OBSERVER_REST_MAX: Duration = Duration::from_millis(200);
 /// as in ZooKeeper.
 pub const READ_ONLY_GRACE_MIN: Duration = Duration::from_secs(2);
 
-/// Attempts to reach an elected leader before looking again, as in ZooKeeper.
-pub const LEADER_CONNECT_TRIES: u32 = 5;
-
 /// Time between two attempts to reach the leader, as in ZooKeeper.
 pub const LEADER_CONNECT_RETRY: Duration = Duration::from_millis(100);
+
+/// Attempts to reach an elected leader before looking again: those of ZooKeeper, and as many as
+/// fit into the silence that a Java server keeps before it leads and opens its port, while we may
+/// have done without.
+pub const LEADER_CONNECT_TRIES: u32 =
+    5 + (ELECTION_FINALIZE_WAIT.as_millis() / LEADER_CONNECT_RETRY.as_millis()) as u32;
 
 /// Containers and TTL nodes that are looked at in one turn: a fraction of a millisecond.
 pub const SWEEP_NODES_PER_STEP: usize = 4_096;

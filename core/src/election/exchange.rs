@@ -7,12 +7,15 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{Ballot, Telling, Vote};
 use crate::boundary::{Channel, CloseReason, Event};
 use crate::config::Config;
 use crate::ids::{LinkId, ServerId};
-use crate::limits::{ELECTION_LINK_SILENCE_MAX, ELECTION_REDIAL_INTERVAL};
+use crate::limits::{
+    ELECTION_LINK_SILENCE_MAX, ELECTION_PROBE_PAUSE_MIN, ELECTION_REDIAL_INTERVAL,
+};
 use crate::shared::Shared;
 use crate::time::Instant;
 use crate::wire::election::{
@@ -21,12 +24,25 @@ use crate::wire::election::{
 };
 use crate::wire::jute::DecodeError;
 
+/// The next look at a server, and how long after that comes another.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    at: Instant,
+    pause: Duration,
+}
+
 /// The state of the pair with one other server.
 #[derive(Debug, Default)]
 struct Pair {
     link: Option<LinkId>,
     /// A dial is under way since this moment.
     dialling: Option<Instant>,
+    /// The last dial.
+    dialled: Option<Instant>,
+    /// When the last connection ended.
+    lost: Option<Instant>,
+    /// When to look again whether a server is there whose connection has ended.
+    probe: Option<Probe>,
     /// Our last message, for a connection that comes up later.
     last: Option<Ballot>,
     /// First message on the present link that was not answered by anything.
@@ -90,7 +106,64 @@ impl Exchange {
             .is_some_and(|since| now - since < ELECTION_REDIAL_INTERVAL);
         if !busy {
             pair.dialling = Some(now);
+            pair.dialled = Some(now);
             sh.dial(to, Channel::Election);
+        }
+    }
+
+    /// Finds out at once whether a server whose connection has ended is there; and again a little
+    /// later, since the system may still accept for a process that is being killed. Ever less
+    /// often, and no more after a while: the side with the larger id ends the connection and dials
+    /// itself, so two servers that both asked at once and always would not come to rest.
+    pub(crate) fn probe(&mut self, whom: ServerId, sh: &mut Shared) {
+        let now = sh.now.mono;
+        let recently = |at: Instant| now - at < ELECTION_REDIAL_INTERVAL;
+        let waits = |p: &&mut Pair| p.link.is_none() && p.probe.is_none();
+        let Some(pair) = self.pairs.get_mut(&whom).filter(waits) else {
+            return;
+        };
+        let pause = ELECTION_PROBE_PAUSE_MIN;
+        let at = now + pause;
+        pair.probe = Some(Probe { at, pause });
+        if !pair.dialled.is_some_and(recently) {
+            self.dial(whom, sh);
+        }
+    }
+
+    /// A server that accepts right after its connection has ended may be one that is being killed.
+    fn doubt(&mut self, whom: ServerId, now: Instant) {
+        let recently = |at: Instant| now - at < ELECTION_REDIAL_INTERVAL;
+        let pair = self.pairs.get_mut(&whom).expect("only members are dialled");
+        if pair.lost.is_some_and(recently) && pair.probe.is_none() {
+            let pause = ELECTION_PROBE_PAUSE_MIN;
+            let at = now + pause;
+            pair.probe = Some(Probe { at, pause });
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let probes = self.pairs.values().filter_map(|p| p.probe);
+        probes.map(|probe| probe.at).min()
+    }
+
+    /// Looks again at those who are still waited for and have not come back.
+    pub(crate) fn on_wake(&mut self, awaits: impl Fn(ServerId) -> bool, sh: &mut Shared) {
+        let now = sh.now.mono;
+        let mut due = Vec::new();
+        for (id, pair) in &mut self.pairs {
+            let Some(probe) = pair.probe.take_if(|probe| probe.at <= now) else {
+                continue;
+            };
+            if pair.link.is_none() && awaits(*id) {
+                let pause = 2 * probe.pause;
+                let at = now + pause;
+                pair.probe = (pause < ELECTION_REDIAL_INTERVAL).then_some(Probe { at, pause });
+                pair.dialling = None;
+                due.push(*id);
+            }
+        }
+        for id in due {
+            self.dial(id, sh);
         }
     }
 
@@ -130,6 +203,7 @@ impl Exchange {
             // Dialled only to be seen: the server with the larger id keeps its own connection. The
             // pair stays `dialling`, so that the answer has time to come.
             sh.close_link(link, CloseReason::PeerDialsBack);
+            self.doubt(peer, sh.now.mono);
         } else {
             self.keep(peer, link, sh);
         }
@@ -139,6 +213,7 @@ impl Exchange {
     fn keep(&mut self, peer: ServerId, link: LinkId, sh: &mut Shared) {
         let pair = self.pairs.get_mut(&peer).expect("only members are kept");
         pair.dialling = None;
+        pair.probe = None;
         pair.unanswered = None;
         if let Some(old) = pair.link.replace(link).filter(|old| *old != link) {
             sh.close_link(old, CloseReason::Replaced);
@@ -148,19 +223,23 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn handle_closed(&mut self, link: LinkId, peer: Option<ServerId>) {
+    pub(crate) fn handle_closed(&mut self, link: LinkId, peer: Option<ServerId>, now: Instant) {
         if let Some(pair) = peer.and_then(|id| self.pairs.get_mut(&id))
             && pair.link == Some(link)
         {
             pair.link = None;
             pair.unanswered = None;
+            pair.lost = Some(now);
         }
     }
 
-    pub(crate) fn handle_dial_failed(&mut self, peer: ServerId) {
-        if let Some(pair) = self.pairs.get_mut(&peer) {
+    /// Is the server out of reach now? It may have dialled us meanwhile.
+    pub(crate) fn handle_dial_failed(&mut self, peer: ServerId) -> bool {
+        self.pairs.get_mut(&peer).is_some_and(|pair| {
             pair.dialling = None;
-        }
+            pair.probe = None;
+            pair.link.is_none()
+        })
     }
 
     /// Reads what came in on a link; returns the ballots, with the server behind the link.
@@ -181,7 +260,7 @@ impl Exchange {
             Err(why) => {
                 let peer = sh.links.get(link).and_then(|l| l.peer);
                 sh.close_link(link, why);
-                self.handle_closed(link, peer);
+                self.handle_closed(link, peer, sh.now.mono);
             }
         }
         ballots
@@ -286,5 +365,140 @@ impl Exchange {
                 sh.report(Event::Note { text });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::Action;
+    use crate::config::{LearnerType, Member, Rules};
+    use crate::ids::Epoch;
+    use crate::mutants::Mutants;
+    use crate::recovery::Recovery;
+    use crate::time::Now;
+
+    const PEER: ServerId = ServerId(1);
+
+    fn config() -> Config {
+        let member = |id| {
+            let member = Member {
+                kind: LearnerType::Participant,
+                host: "h".into(),
+                quorum_port: 1,
+                election_port: 2,
+                client_address: None,
+            };
+            (ServerId(id), member)
+        };
+        Config {
+            me: ServerId(3),
+            members: (1..=3).map(member).collect(),
+            tick: Duration::from_secs(2),
+            init_limit: 10,
+            sync_limit: 5,
+            session_timeout_min: Duration::from_secs(4),
+            session_timeout_max: Duration::from_secs(40),
+            snap_count: 100_000,
+            seed: 1,
+            rules: Rules::default(),
+            mutants: Mutants::NONE,
+        }
+    }
+
+    /// A server with a connection to `PEER`, long ago.
+    fn connected() -> (Exchange, Shared) {
+        let found = Recovery::fresh(1, Mutants::NONE).finish(Epoch(0), Epoch(0));
+        let mut sh = Shared::boot(config(), found, Now::default());
+        let mut exchange = Exchange::new(&sh.config);
+        exchange.dial(PEER, &mut sh);
+        open(&mut exchange, &mut sh, 1);
+        pass(&mut sh, 60_000);
+        (exchange, sh)
+    }
+
+    fn open(exchange: &mut Exchange, sh: &mut Shared, link: u64) {
+        let (link, peer) = (LinkId(link), Some(PEER));
+        sh.links.open(link, Channel::Election, peer, sh.now.mono);
+        exchange.handle_opened(link, peer, sh);
+    }
+
+    /// The other side ends the connection while its vote is waited for.
+    fn lose(exchange: &mut Exchange, sh: &mut Shared, link: u64) {
+        sh.links.forget(LinkId(link));
+        exchange.handle_closed(LinkId(link), Some(PEER), sh.now.mono);
+        exchange.probe(PEER, sh);
+    }
+
+    fn pass(sh: &mut Shared, ms: u64) {
+        sh.now.mono = sh.now.mono + Duration::from_millis(ms);
+    }
+
+    fn dials(sh: &mut Shared) -> usize {
+        let is_dial = |action: &&Action| matches!(action, Action::Dial { .. });
+        let count = sh.out.actions().iter().filter(is_dial).count();
+        sh.out.clear();
+        count
+    }
+
+    #[test]
+    fn a_killed_server_is_found_missing_although_its_port_still_accepted() {
+        let (mut exchange, mut sh) = connected();
+        dials(&mut sh);
+        lose(&mut exchange, &mut sh, 1);
+        assert_eq!(dials(&mut sh), 1, "at once");
+        open(&mut exchange, &mut sh, 2);
+        lose(&mut exchange, &mut sh, 2);
+        exchange.on_wake(|_| true, &mut sh);
+        assert_eq!(dials(&mut sh), 0, "it was dialled just now");
+        pass(&mut sh, 5);
+        assert_eq!(exchange.deadline(), Some(sh.now.mono));
+        exchange.on_wake(|_| true, &mut sh);
+        assert_eq!(dials(&mut sh), 1);
+        assert!(exchange.handle_dial_failed(PEER));
+        assert_eq!(exchange.deadline(), None, "known now");
+    }
+
+    /// The server with the larger id would dial back, and one that is being killed does not.
+    #[test]
+    fn who_is_only_dialled_to_be_seen_is_doubted_after_a_loss() {
+        let (mut exchange, mut sh) = connected();
+        let larger = ServerId(4);
+        exchange.pairs.insert(larger, Pair::default());
+        let seen = |exchange: &mut Exchange, sh: &mut Shared, link| {
+            let link = LinkId(link);
+            sh.links
+                .open(link, Channel::Election, Some(larger), sh.now.mono);
+            exchange.handle_opened(link, Some(larger), sh);
+        };
+        seen(&mut exchange, &mut sh, 7);
+        assert_eq!(exchange.deadline(), None, "it may take its time");
+        let pair = exchange.pairs.get_mut(&larger).expect("just inserted");
+        pair.link = Some(LinkId(8));
+        exchange.handle_closed(LinkId(8), Some(larger), sh.now.mono);
+        seen(&mut exchange, &mut sh, 9);
+        let soon = sh.now.mono + ELECTION_PROBE_PAUSE_MIN;
+        assert_eq!(exchange.deadline(), Some(soon));
+    }
+
+    #[test]
+    fn nobody_is_looked_for_for_ever_or_for_nothing() {
+        let (mut exchange, mut sh) = connected();
+        lose(&mut exchange, &mut sh, 1);
+        dials(&mut sh);
+        let mut count = 0;
+        while let Some(at) = exchange.deadline() {
+            sh.now.mono = at;
+            exchange.on_wake(|_| true, &mut sh);
+            count += dials(&mut sh);
+        }
+        assert_eq!(count, 7, "after 5, 15, 35, 75, 155, 315 and 635 ms");
+        pass(&mut sh, 60_000);
+        open(&mut exchange, &mut sh, 2);
+        lose(&mut exchange, &mut sh, 2);
+        dials(&mut sh);
+        pass(&mut sh, 20);
+        exchange.on_wake(|_| false, &mut sh);
+        assert_eq!((dials(&mut sh), exchange.deadline()), (0, None));
     }
 }

@@ -4,6 +4,17 @@
 //! A server that looks for a leader tells its vote to every voter and adopts a better one that it
 //! hears. When a quorum says the same, and a short silence brings nothing better, it is decided. A
 //! server that is not looking answers one that is, so a late comer joins what exists.
+//!
+//! The silence is for voters who could still say something. One whose election port refuses us has
+//! no process that could: when all others agree, nothing is waited for, and an ensemble whose
+//! leader was killed has the next one after a round trip. Nothing that was acknowledged depends on
+//! the silence: a quorum agrees in any case, discovery compares histories, and a leader reigns only
+//! with a quorum that promises its epoch. What a hasty decision can cost is another round, when a
+//! voter came back in that moment and some heard its better vote in time and some did not. So that
+//! it costs no more, whoever decided looks again as soon as a voter that it counted on tells
+//! another vote, or its leader does not lead ([`Election::is_abandoned`]); ZooKeeper waits in vain
+//! for `initLimit` then. Voters that keep the silence, as Java servers do, come to the same
+//! decision a little later: a leader waits for them, and a follower goes on knocking.
 
 pub(crate) mod exchange;
 mod vote;
@@ -15,7 +26,10 @@ use core::time::Duration;
 pub(crate) use vote::Vote;
 
 use crate::ids::{Epoch, ServerId};
-use crate::limits::{ELECTION_FINALIZE_WAIT, NOTIFICATION_INTERVAL_MAX, NOTIFICATION_INTERVAL_MIN};
+use crate::limits::{
+    ELECTION_FINALIZE_WAIT, ELECTIONS_AHEAD_MAX, NOTIFICATION_INTERVAL_MAX,
+    NOTIFICATION_INTERVAL_MIN,
+};
 use crate::quorum::Voters;
 use crate::time::Instant;
 use crate::wire::election::PeerState;
@@ -45,10 +59,22 @@ struct Round {
     received: BTreeMap<ServerId, Ballot>,
     /// Votes of servers that have settled, of whatever round.
     settled: BTreeMap<ServerId, Ballot>,
+    /// Voters whose election port has refused us, and of whom nothing was heard since.
+    absent: BTreeSet<ServerId>,
     interval: Duration,
     tell_again: Instant,
     /// Set while a quorum agrees: when its silence has lasted long enough.
     finalize: Option<Instant>,
+}
+
+impl Round {
+    /// Who votes as this server does.
+    fn agreeing(&self) -> BTreeSet<ServerId> {
+        let agreeing = |b: &Ballot| self.proposal.agrees(PeerState::Looking, &b.vote, b.state);
+        let received = self.received.iter();
+        let agreeing = received.filter(|(_, b)| agreeing(b));
+        agreeing.map(|(id, _)| *id).collect()
+    }
 }
 
 /// The election of one server, over its whole life.
@@ -62,6 +88,10 @@ pub(crate) struct Election {
     current: Vote,
     state: PeerState,
     round: Option<Round>,
+    /// Whose votes led to the last decision, and who still holds to it as far as is known.
+    backers: BTreeSet<ServerId>,
+    /// The chosen leader itself has said that it does not lead.
+    is_disowned: bool,
     /// Neither votes nor answers.
     is_paused: bool,
     tellings: Vec<Telling>,
@@ -76,6 +106,8 @@ impl Election {
             current: Vote::none(),
             state: PeerState::Looking,
             round: None,
+            backers: BTreeSet::new(),
+            is_disowned: false,
             is_paused: false,
             tellings: Vec::new(),
         }
@@ -105,6 +137,7 @@ impl Election {
             initial: own,
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
+            absent: BTreeSet::new(),
             interval: NOTIFICATION_INTERVAL_MIN,
             tell_again: now + NOTIFICATION_INTERVAL_MIN,
             finalize: None,
@@ -158,9 +191,61 @@ impl Election {
         )
     }
 
+    /// Is the vote of this server waited for?
+    pub(crate) fn awaits(&self, who: ServerId) -> bool {
+        self.round.is_some() && self.voters.contains(who)
+    }
+
+    /// The election port of this server refuses us: it has no process, and what the last one voted
+    /// is void. If that was the candidate of this server, everybody must hear that there is none.
+    pub(crate) fn set_absent(&mut self, who: ServerId, now: Instant) {
+        let Some(round) = self.round.as_mut() else {
+            return;
+        };
+        if !self.voters.contains(who) || !round.absent.insert(who) {
+            return;
+        }
+        round.received.remove(&who);
+        round.settled.remove(&who);
+        if round.proposal.leader == who {
+            self.clock += 1;
+            round.received.clear();
+            let initial = round.initial;
+            self.adopt(initial);
+        }
+        self.look_for_quorum(now);
+    }
+
+    /// This server can be reached: it may have something to say.
+    pub(crate) fn set_present(&mut self, who: ServerId) {
+        if let Some(round) = self.round.as_mut() {
+            round.absent.remove(&who);
+        }
+    }
+
+    /// Can the decision not become a reign, as far as is known by now? Means nothing any more once
+    /// a quorum has gathered around the leader.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_disowned || (self.round.is_none() && !self.voters.is_quorum(&self.backers))
+    }
+
+    /// A voter speaks while this server is not looking.
+    fn note_change(&mut self, from: ServerId, ballot: &Ballot) {
+        let same = ballot.vote.leader == self.current.leader;
+        let holds = match ballot.state {
+            PeerState::Looking => same && ballot.vote.round <= self.current.round,
+            PeerState::Following | PeerState::Leading => same,
+            PeerState::Observing => true,
+        };
+        if !holds {
+            self.backers.remove(&from);
+            self.is_disowned |= from == self.current.leader;
+        }
+    }
+
     /// A peer said something; the connection layer has checked that it is a member.
     pub(crate) fn handle_ballot(&mut self, from: ServerId, ballot: Ballot, now: Instant) {
-        if self.is_paused {
+        if self.is_paused || ballot.vote.round > self.clock + ELECTIONS_AHEAD_MAX {
             return;
         }
         if !self.voters.contains(from) {
@@ -178,7 +263,9 @@ impl Election {
             );
             return;
         }
+        self.set_present(from);
         if self.round.is_none() {
+            self.note_change(from, &ballot);
             if ballot.state == PeerState::Looking {
                 self.tell(
                     from,
@@ -225,6 +312,14 @@ impl Election {
             self.adopt(candidate);
         } else if ballot.vote.beats(&round.proposal) {
             self.adopt(ballot.vote);
+        } else if round.proposal.beats(&ballot.vote) {
+            // Told when we began to look, it did not count for one that was not looking yet:
+            // survivors of the same leader never begin at the same moment.
+            let answer = Ballot {
+                vote: round.proposal,
+                state: PeerState::Looking,
+            };
+            self.tell(from, answer);
         }
         let round = self.round.as_mut().expect("still looking");
         round.received.insert(from, ballot);
@@ -249,43 +344,41 @@ impl Election {
         round.settled.insert(from, ballot);
         if ballot.vote.round == clock {
             round.received.insert(from, ballot);
-            if Self::is_led(self.me, clock, &self.voters, &round.received, &ballot) {
-                self.decide(ballot.vote);
+            if let Some(by) = Self::led(self.me, clock, &self.voters, &round.received, &ballot) {
+                self.decide(ballot.vote, by);
                 return;
             }
         }
-        if Self::is_led(self.me, clock, &self.voters, &round.settled, &ballot) {
+        if let Some(by) = Self::led(self.me, clock, &self.voters, &round.settled, &ballot) {
             self.clock = ballot.vote.round;
-            self.decide(ballot.vote);
+            self.decide(ballot.vote, by);
         }
     }
 
-    /// Does a quorum of these ballots agree with this one, and is its leader known to lead?
-    /// Believing in a leader that does not say so itself makes rounds that never end
+    /// Does a quorum of these ballots agree with this one, and is its leader known to lead? Gives
+    /// the quorum. Believing in a leader that does not say so itself makes rounds that never end
     /// (ZOOKEEPER-975); a server leads by such votes only if they are of its own round
     /// (ZOOKEEPER-1514).
-    fn is_led(
+    fn led(
         me: ServerId,
         clock: i64,
         voters: &Voters,
         ballots: &BTreeMap<ServerId, Ballot>,
         ballot: &Ballot,
-    ) -> bool {
-        let agreeing = ballots
+    ) -> Option<BTreeSet<ServerId>> {
+        let agreeing: BTreeSet<_> = ballots
             .iter()
             .filter(|(_, b)| ballot.vote.agrees(ballot.state, &b.vote, b.state))
             .map(|(id, _)| *id)
             .collect();
-        if !voters.is_quorum(&agreeing) {
-            return false;
-        }
         let leader = ballot.vote.leader;
-        if leader == me {
-            return clock == ballot.vote.round;
-        }
-        ballots
-            .get(&leader)
-            .is_some_and(|b| b.state == PeerState::Leading)
+        let leads = if leader == me {
+            clock == ballot.vote.round
+        } else {
+            let says = ballots.get(&leader);
+            says.is_some_and(|b| b.state == PeerState::Leading)
+        };
+        (leads && voters.is_quorum(&agreeing)).then_some(agreeing)
     }
 
     /// Sets or clears the wait for silence, after the ballots or the proposal have changed.
@@ -293,18 +386,16 @@ impl Election {
         let Some(round) = self.round.as_mut() else {
             return;
         };
-        let agreeing: BTreeSet<ServerId> = round
-            .received
-            .iter()
-            .filter(|(_, b)| round.proposal.agrees(PeerState::Looking, &b.vote, b.state))
-            .map(|(id, _)| *id)
-            .collect();
+        let agreeing = round.agreeing();
         if !self.voters.is_quorum(&agreeing) {
             round.finalize = None;
-        } else if self.voters.is_everyone(&agreeing) {
+            return;
+        }
+        let silent = agreeing.union(&round.absent).copied().collect();
+        if self.voters.is_everyone(&silent) {
             // Nobody is left who could bring a better vote: no need to wait for silence.
             let decision = round.proposal;
-            self.decide(decision);
+            self.decide(decision, agreeing);
         } else if round.finalize.is_none() {
             round.finalize = Some(now + ELECTION_FINALIZE_WAIT);
         }
@@ -316,8 +407,8 @@ impl Election {
             return;
         };
         if round.finalize.is_some_and(|at| at <= now) {
-            let decision = round.proposal;
-            self.decide(decision);
+            let (decision, by) = (round.proposal, round.agreeing());
+            self.decide(decision, by);
         } else if round.tell_again <= now {
             round.interval = (2 * round.interval).min(NOTIFICATION_INTERVAL_MAX);
             round.tell_again = now + round.interval;
@@ -339,8 +430,11 @@ impl Election {
         Some(leader)
     }
 
-    fn decide(&mut self, vote: Vote) {
+    fn decide(&mut self, vote: Vote, backers: BTreeSet<ServerId>) {
         assert!(self.voters.contains(vote.leader), "only a voter can lead");
+        assert!(self.voters.is_quorum(&backers), "a quorum decides");
+        self.backers = backers;
+        self.is_disowned = false;
         self.current = vote;
         self.round = None;
     }

@@ -79,6 +79,17 @@ impl Town {
         self.settle(START);
     }
 
+    /// The election port of `who` refuses `from`.
+    fn refuse(&mut self, from: i64, who: i64, now: Instant) {
+        let server = self.servers.get_mut(&ServerId(from)).unwrap();
+        server.set_absent(ServerId(who), now);
+        self.settle(now);
+    }
+
+    fn is_abandoned(&self, id: i64) -> bool {
+        self.servers[&ServerId(id)].is_abandoned()
+    }
+
     fn settle(&mut self, now: Instant) {
         loop {
             let mut sent = vec![];
@@ -179,4 +190,100 @@ fn settled_followers_without_their_leader_convince_nobody() {
     town.up.retain(|id| id.0 != 2);
     town.start(own(2, 0, 0), 2);
     assert_eq!(town.decide(at(5_000)), BTreeMap::new());
+}
+
+/// Who died is not waited for, and each survivor notices when it notices.
+#[test]
+fn survivors_of_a_killed_leader_agree_without_any_wait() {
+    let mut town = Town::new(3, 0);
+    for id in 1..=3 {
+        town.start(own(id, 0, 0), id);
+    }
+    assert_eq!(town.decide(START).len(), 3);
+    town.up.retain(|id| id.0 == 0);
+    town.up.extend([ServerId(1), ServerId(2)]);
+    let now = at(5_000);
+    let look = |town: &mut Town, id: i64| {
+        let server = town.servers.get_mut(&ServerId(id)).unwrap();
+        server.enter_looking(own(id, 7, 1), now);
+        town.settle(now);
+        town.refuse(id, 3, now);
+    };
+    // Its vote reaches the other one, which still follows.
+    look(&mut town, 2);
+    assert_eq!(town.decide(now), BTreeMap::new());
+    look(&mut town, 1);
+    assert_eq!(town.decide(now), BTreeMap::from([(1, 2), (2, 2)]));
+    assert!(!town.is_abandoned(1) && !town.is_abandoned(2));
+}
+
+#[test]
+fn a_voter_that_can_be_reached_is_waited_for() {
+    let mut town = Town::new(3, 0);
+    town.start(own(1, 0, 0), 1);
+    town.refuse(1, 3, START);
+    town.servers
+        .get_mut(&ServerId(1))
+        .unwrap()
+        .set_present(ServerId(3));
+    town.start(own(2, 0, 0), 2);
+    town.refuse(2, 3, START);
+    // Server 2 could not reach the third one, server 1 has, in the end.
+    assert_eq!(town.decide(at(100)), BTreeMap::from([(2, 2)]));
+    assert_eq!(town.decide(at(300)), BTreeMap::from([(1, 2)]));
+}
+
+#[test]
+fn absent_voters_are_no_part_of_the_quorum() {
+    let mut town = Town::new(5, 0);
+    town.start(own(1, 0, 0), 1);
+    town.start(own(2, 0, 0), 2);
+    for from in [1, 2] {
+        for who in 3..=5 {
+            town.refuse(from, who, START);
+        }
+    }
+    assert_eq!(town.decide(at(10_000)), BTreeMap::new());
+}
+
+#[test]
+fn the_votes_of_a_dead_candidate_elect_nobody() {
+    let mut town = Town::new(5, 0);
+    for id in 1..=3 {
+        town.start(own(id, 0, 0), id);
+    }
+    assert_eq!(town.decide(at(100)), BTreeMap::new());
+    town.up.retain(|id| id.0 != 3);
+    town.refuse(1, 3, at(100));
+    town.refuse(2, 3, at(100));
+    assert_eq!(town.decide(at(1_000)), BTreeMap::new(), "two of five");
+    town.start(own(4, 0, 0), 4);
+    let led = BTreeMap::from([(1, 4), (2, 4), (4, 4)]);
+    assert_eq!(town.decide(at(3_000)), led);
+}
+
+/// The price of not having waited, and how it is paid: at once, not after `initLimit`.
+#[test]
+fn a_leader_whose_voters_changed_their_minds_knows_it() {
+    let mut town = Town::new(3, 0);
+    town.start(own(1, 0, 0), 1);
+    town.start(own(2, 0, 0), 2);
+    town.refuse(2, 3, START);
+    assert_eq!(town.decide(START), BTreeMap::from([(2, 2)]));
+    assert!(!town.is_abandoned(2));
+    // The third comes back with a longer history, and the first, which still waits, hears it.
+    town.start(own(3, 9, 0), 3);
+    assert!(town.is_abandoned(2));
+    assert_eq!(town.decide(at(200)), BTreeMap::from([(1, 3), (3, 3)]));
+}
+
+#[test]
+fn who_follows_knows_that_the_chosen_one_does_not_lead() {
+    let mut town = Town::new(3, 0);
+    town.start(own(1, 0, 0), 1);
+    town.start(own(2, 0, 0), 2);
+    town.refuse(1, 3, START);
+    assert_eq!(town.decide(START), BTreeMap::from([(1, 2)]));
+    town.start(own(3, 9, 0), 3);
+    assert!(town.is_abandoned(1), "server 2 votes for the third now");
 }

@@ -115,10 +115,9 @@ impl Node {
             Role::Leading(leading) => Some(leading.deadline()),
             Role::Learning(learner) => Some(learner.deadline(&self.sh)),
         };
-        [role, self.election.deadline(), self.sh.clients.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let election = [self.election.deadline(), self.exchange.deadline()];
+        let all = [role, self.sh.clients.deadline()].into_iter();
+        all.chain(election).flatten().min()
     }
 
     /// What may be read before the next flush.
@@ -198,7 +197,12 @@ impl Node {
     fn on_link_opened(&mut self, link: LinkId, peer: Option<ServerId>, channel: Channel) {
         self.sh.links.open(link, channel, peer, self.sh.now.mono);
         match (channel, peer, &mut self.role) {
-            (Channel::Election, ..) => self.exchange.handle_opened(link, peer, &mut self.sh),
+            (Channel::Election, ..) => {
+                if let Some(peer) = peer {
+                    self.election.set_present(peer);
+                }
+                self.exchange.handle_opened(link, peer, &mut self.sh);
+            }
             (Channel::Quorum, Some(peer), Role::Learning(learner)) => {
                 learner.handle_opened(link, peer, &mut self.sh);
             }
@@ -260,7 +264,13 @@ impl Node {
             return Ok(());
         };
         match (closed.channel, &mut self.role) {
-            (Channel::Election, _) => self.exchange.handle_closed(link, closed.peer),
+            (Channel::Election, _) => {
+                let now = self.sh.now.mono;
+                self.exchange.handle_closed(link, closed.peer, now);
+                if let Some(peer) = closed.peer.filter(|p| self.election.awaits(*p)) {
+                    self.exchange.probe(peer, &mut self.sh);
+                }
+            }
             (Channel::Quorum, Role::Leading(leading)) => leading.handle_closed(link, &mut self.sh),
             (Channel::Quorum, Role::Learning(learner)) => {
                 return learner.handle_closed(link, &self.sh);
@@ -272,7 +282,11 @@ impl Node {
 
     fn on_dial_failed(&mut self, peer: ServerId, channel: Channel) -> Result<(), Leave> {
         match (channel, &mut self.role) {
-            (Channel::Election, _) => self.exchange.handle_dial_failed(peer),
+            (Channel::Election, _) => {
+                if self.exchange.handle_dial_failed(peer) {
+                    self.election.set_absent(peer, self.sh.now.mono);
+                }
+            }
             (Channel::Quorum, Role::Learning(learner)) => {
                 return learner.handle_dial_failed(peer, &self.sh);
             }
@@ -304,6 +318,9 @@ impl Node {
         let (clients, mut serving) = self.sh.serving();
         clients.on_wake(&mut serving);
         self.election.on_wake(now);
+        let election = &self.election;
+        self.exchange
+            .on_wake(|id| election.awaits(id), &mut self.sh);
         match &mut self.role {
             Role::Standalone(order) => order.on_wake(&mut self.sh),
             Role::Leading(leading) => return leading.on_wake(&mut self.sh),

@@ -104,6 +104,10 @@ impl Node {
             for telling in self.election.take_tellings() {
                 self.exchange.say(telling, &mut self.sh);
             }
+            if self.is_elected_in_vain() {
+                self.leave("the votes went to another");
+                continue;
+            }
             if !matches!(self.role, Role::Looking { .. }) {
                 return;
             }
@@ -112,6 +116,16 @@ impl Node {
             };
             self.enter_elected(leader);
         }
+    }
+
+    /// Does nothing come of the decision, by what the voters say now?
+    fn is_elected_in_vain(&self) -> bool {
+        let is_open = match &self.role {
+            Role::Leading(leading) => leading.is_gathering(),
+            Role::Learning(learner) => learner.is_connecting(),
+            _ => false,
+        };
+        is_open && self.election.is_abandoned()
     }
 
     /// No leader has come for a while.

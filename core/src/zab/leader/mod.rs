@@ -21,7 +21,7 @@ use super::{Leave, Trouble, next_packet};
 use crate::boundary::{CloseReason, Event};
 use crate::durable::{Accepted, Current, Persisted, Settled};
 use crate::ids::{Epoch, LinkId, ServerId, Zxid};
-use crate::limits::PARKED_BYTES_MAX;
+use crate::limits::{ELECTIONS_AHEAD_MAX, PARKED_BYTES_MAX};
 use crate::shared::Shared;
 use crate::time::Instant;
 use crate::wire::quorum::{LearnerInfo, QuorumPacket, decode_ack_epoch, leader_info, packet};
@@ -80,6 +80,11 @@ impl Leading {
             Phase::Broadcast { epoch, .. } => Some(*epoch),
             _ => None,
         }
+    }
+
+    /// Has no quorum come to follow yet?
+    pub(crate) fn is_gathering(&self) -> bool {
+        matches!(self.phase, Phase::Gathering { .. })
     }
 
     pub(crate) fn order(&self) -> Option<&Broadcast> {
@@ -224,6 +229,12 @@ impl Leading {
             }
             self.drop_learner(older, CloseReason::Replaced, sh);
         }
+        let accepted = packet.zxid.epoch();
+        if accepted.0 > sh.promised.0 + ELECTIONS_AHEAD_MAX {
+            return Err(Trouble::Close(CloseReason::PeerMisbehaved(
+                "a promise of an epoch that can not have been",
+            )));
+        }
         sh.links.get_mut(link).expect("bytes came from it").peer = Some(server);
         let handler = self
             .handlers
@@ -232,9 +243,8 @@ impl Leading {
         handler.server = Some(server);
         handler.follower = packet.kind == packet::FOLLOWERINFO;
         handler.votes = handler.follower && sh.voters.contains(server);
-        handler.accepted = packet.zxid.epoch();
+        handler.accepted = accepted;
         handler.stage = Stage::Introduced;
-        let accepted = handler.accepted;
         sh.heard_of = sh.heard_of.max(accepted);
         match self.epoch() {
             // It has promised a newer epoch to a leader that never came to reign, and may not

@@ -100,6 +100,11 @@ impl Learner {
         matches!(self.stage, Stage::Serving { .. })
     }
 
+    /// Has the leader said nothing yet?
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting { .. })
+    }
+
     /// May the link to the leader be read?
     pub(crate) fn wants_input(&self) -> bool {
         match &self.stage {
