@@ -2,7 +2,7 @@
 //! quorum of durable copies are committed in order. Serves a leader and a standalone server alike;
 //! knows voters, not links: what learners must hear is left in `news` for the leader to send.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) enum News {
     Commit(LogEntry),
     /// This learner's oldest sync is answered.
     Synced(LinkId),
+    /// Whether a session that has come to this learner is alive.
+    Revalidated(LinkId, SessionId, bool),
 }
 
 /// A transaction that waits for its quorum.
@@ -68,6 +70,29 @@ pub(crate) struct Request<'a> {
     pub(crate) identities: &'a [Id],
 }
 
+/// What a learner has sent behind a sync that is not answered.
+#[derive(Debug)]
+enum Held {
+    Request {
+        session: SessionId,
+        scope: Scope,
+        cxid: i32,
+        op: i32,
+        body: Vec<u8>,
+        identities: Vec<Id>,
+    },
+    Revalidate {
+        session: SessionId,
+        timeout_ms: i32,
+    },
+}
+
+impl Held {
+    fn is_sync(&self) -> bool {
+        matches!(self, Self::Request { op: op::SYNC, .. })
+    }
+}
+
 /// The order of writes of one epoch.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
@@ -83,6 +108,11 @@ pub(crate) struct Broadcast {
     tracker: Tracker,
     sweeper: Sweeper,
     syncs: VecDeque<WaitingSync>,
+    /// A follower of ZooKeeper's knows its clients' writes and syncs by their order alone. It hangs
+    /// for good if a write is committed before the answer to a sync, of whichever session, that it
+    /// has sent before. So what a learner sends behind a sync waits for that answer; questions
+    /// about sessions, too, for they must not overtake what was asked on an older connection.
+    held: BTreeMap<LinkId, VecDeque<Held>>,
     /// Rounds of pings begun, and the newest that a quorum has answered.
     rounds_begun: u64,
     rounds_confirmed: u64,
@@ -131,6 +161,7 @@ impl Broadcast {
             tracker,
             sweeper: Sweeper::start(&sh.config.rules, sh.config.mutants, sh.now.mono),
             syncs: VecDeque::new(),
+            held: BTreeMap::new(),
             rounds_begun: 0,
             rounds_confirmed: 0,
             round_due: Instant::default(),
@@ -183,8 +214,28 @@ impl Broadcast {
         self.tracker.touch(session, timeout_ms, sh.now.mono)
     }
 
+    /// A learner asks whether a session that has come to it is alive; the answer is news.
+    pub(crate) fn handle_revalidate(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+        sh: &Shared,
+    ) {
+        if self.must_hold(link, false) {
+            let held = Held::Revalidate {
+                session,
+                timeout_ms,
+            };
+            self.held.entry(link).or_default().push_back(held);
+            return;
+        }
+        let is_alive = self.revalidate(session, timeout_ms, Owner::Learner(link), sh);
+        self.news.push(News::Revalidated(link, session, is_alive));
+    }
+
     /// A session has arrived at another server, or at the same one again. Is it alive?
-    pub(crate) fn revalidate(
+    fn revalidate(
         &mut self,
         session: SessionId,
         timeout_ms: i32,
@@ -201,6 +252,7 @@ impl Broadcast {
     pub(crate) fn disown(&mut self, link: LinkId) {
         self.tracker.disown(link);
         self.syncs.retain(|s| s.origin != Owner::Learner(link));
+        self.held.remove(&link);
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -278,6 +330,69 @@ impl Broadcast {
     }
 
     pub(crate) fn handle_request(&mut self, request: Request<'_>, sh: &mut Shared) {
+        match request.origin {
+            Owner::Learner(link) if self.must_hold(link, request.op == op::SYNC) => {
+                self.held.entry(link).or_default().push_back(Held::Request {
+                    session: request.session,
+                    scope: request.scope,
+                    cxid: request.cxid,
+                    op: request.op,
+                    body: request.body.to_vec(),
+                    identities: request.identities.to_vec(),
+                });
+            }
+            _ => self.take_request(request, sh),
+        }
+    }
+
+    /// Another sync may wait beside those that wait already; all else may not overtake them.
+    fn must_hold(&self, link: LinkId, is_sync: bool) -> bool {
+        let waits = |sync: &WaitingSync| sync.origin == Owner::Learner(link);
+        self.held.contains_key(&link) || (!is_sync && self.syncs.iter().any(waits))
+    }
+
+    /// A sync of this learner was answered: goes on with what it sent behind it, up to the next.
+    fn release(&mut self, link: LinkId, sh: &mut Shared) {
+        let Some(mut held) = self.held.remove(&link) else {
+            return;
+        };
+        while let Some(next) = held.pop_front_if(|next| !self.must_hold(link, next.is_sync())) {
+            match next {
+                Held::Revalidate {
+                    session,
+                    timeout_ms,
+                } => self.handle_revalidate(link, session, timeout_ms, sh),
+                Held::Request {
+                    session,
+                    scope,
+                    cxid,
+                    op,
+                    body,
+                    identities,
+                } => {
+                    let (body, identities) = (&body[..], &identities[..]);
+                    let origin = Owner::Learner(link);
+                    self.take_request(
+                        Request {
+                            origin,
+                            session,
+                            scope,
+                            cxid,
+                            op,
+                            body,
+                            identities,
+                        },
+                        sh,
+                    );
+                }
+            }
+        }
+        if !held.is_empty() {
+            self.held.insert(link, held);
+        }
+    }
+
+    fn take_request(&mut self, request: Request<'_>, sh: &mut Shared) {
         if self.is_exhausted() {
             // The reign ends in this turn; the client sees a lost connection.
             return;
@@ -551,7 +666,10 @@ impl Broadcast {
             }
             self.syncs.pop_front();
             match sync.origin {
-                Owner::Learner(link) => self.news.push(News::Synced(link)),
+                Owner::Learner(link) => {
+                    self.news.push(News::Synced(link));
+                    self.release(link, sh);
+                }
                 Owner::Here => {
                     let (clients, mut serving) = sh.serving();
                     clients.on_synced(&mut serving);

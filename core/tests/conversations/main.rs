@@ -5,6 +5,7 @@
 //! the tests of mixed ensembles writes them.
 
 mod codecs;
+mod order;
 mod roles;
 mod script;
 mod stage;

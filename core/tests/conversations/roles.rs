@@ -1,10 +1,10 @@
 //! Our machine in the place of one side of each conversation. As a learner it comes to the tree
 //! that the recorded leader had; as a leader it brings the recorded learner up to date.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vivarium_core::boundary::Channel;
-use vivarium_core::config::LearnerType;
+use vivarium_core::config::{LearnerType, Member};
 use vivarium_core::ids::{Epoch, LinkId, ServerId, Zxid};
 use vivarium_core::wire::election::{
     InitialMessage, NOTIFICATION_VERSION, Notification, PeerState, Verifier, verifier_text,
@@ -124,6 +124,21 @@ fn vote(stage: &mut Stage, me: ServerId, from: ServerId, parts: &Parts, ballot: 
     stage.hear(link, &bytes);
 }
 
+/// A voter that knows nothing votes for this server.
+pub(crate) fn vote_for(
+    stage: &mut Stage,
+    me: ServerId,
+    from: ServerId,
+    members: &BTreeMap<ServerId, Member>,
+) {
+    assert!(stage.dials.contains(&(from, Channel::Election)));
+    let (link, text) = (LinkId(from.0 as u64), verifier_text(members, 0));
+    stage.opened(link, Some(from), Channel::Election);
+    let mut bytes = Vec::new();
+    ballot(me, Zxid::ZERO, Epoch(0), &text).encode(&mut bytes);
+    stage.hear(link, &bytes);
+}
+
 fn ballot<'a>(leader: ServerId, zxid: Zxid, epoch: Epoch, config: &'a str) -> Notification<'a> {
     Notification {
         state: PeerState::Looking,
@@ -137,7 +152,7 @@ fn ballot<'a>(leader: ServerId, zxid: Zxid, epoch: Epoch, config: &'a str) -> No
 }
 
 /// Type and zxid of all packets in these bytes, up to a snapshot.
-fn packets(mut bytes: &[u8]) -> Vec<(i32, Zxid)> {
+pub(crate) fn packets(mut bytes: &[u8]) -> Vec<(i32, Zxid)> {
     let mut found = Vec::new();
     while let Ok(packet) = QuorumPacket::decode(bytes) {
         let mut out = Vec::new();
@@ -223,8 +238,7 @@ fn a_learner_comes_to_the_tree_of_the_recorded_leader() {
 }
 
 /// Another voter follows, with the same history as the leader.
-fn follow(stage: &mut Stage, me: ServerId, epoch: Epoch, held: Zxid) {
-    let link = LinkId(101);
+pub(crate) fn follow(stage: &mut Stage, link: LinkId, me: ServerId, epoch: Epoch, held: Zxid) {
     let before = Epoch(epoch.0 - 1);
     stage.opened(link, None, Channel::Quorum);
     let mut data = Vec::new();
@@ -263,7 +277,8 @@ fn lead(release: &str, parts: &Parts) -> Stage {
         let third = parts
             .voters()
             .find(|id| ![parts.leader, parts.learner].contains(id));
-        follow(&mut stage, third.expect("three voters"), parts.epoch, held);
+        let third = third.expect("three voters");
+        follow(&mut stage, LinkId(101), third, parts.epoch, held);
     }
     stage.opened(QUORUM, None, Channel::Quorum);
     for piece in parts.of_learner() {

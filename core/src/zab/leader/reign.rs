@@ -144,15 +144,7 @@ impl Leading {
         let Phase::Broadcast { order, .. } = &mut self.phase else {
             return Ok(());
         };
-        let valid = order.revalidate(session, timeout_ms, Owner::Learner(link), sh);
-        let mut data = Vec::new();
-        Revalidated { session, valid }.encode(&mut data);
-        let answer = QuorumPacket::with_data(packet::REVALIDATE, NO_ZXID, &data);
-        let handler = self
-            .handlers
-            .get_mut(&link)
-            .expect("the caller has seen it");
-        handler.send(&encoded(&answer), sh);
+        order.handle_revalidate(link, session, timeout_ms, sh);
         Ok(())
     }
 
@@ -246,6 +238,14 @@ impl Leading {
                     if let Some(handler) = self.handlers.get_mut(&link) {
                         let packet = QuorumPacket::bare(packet::SYNC, Zxid::ZERO);
                         handler.send(&encoded(&packet), sh);
+                    }
+                }
+                News::Revalidated(link, session, valid) => {
+                    if let Some(handler) = self.handlers.get_mut(&link) {
+                        let mut data = Vec::new();
+                        Revalidated { session, valid }.encode(&mut data);
+                        let answer = QuorumPacket::with_data(packet::REVALIDATE, NO_ZXID, &data);
+                        handler.send(&encoded(&answer), sh);
                     }
                 }
             }
