@@ -356,8 +356,9 @@ impl Broadcast {
         let Some(mut held) = self.held.remove(&link) else {
             return;
         };
-        while let Some(next) = held.pop_front_if(|next| !self.must_hold(link, next.is_sync())) {
-            match next {
+        let may_go = |this: &Self, next: &Held| !this.must_hold(link, next.is_sync());
+        while held.front().is_some_and(|next| may_go(self, next)) {
+            match held.pop_front().expect("just seen") {
                 Held::Revalidate {
                     session,
                     timeout_ms,

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use vivarium_core::boundary::Channel;
 use vivarium_core::config::{LearnerType, Member};
 use vivarium_core::ids::{Epoch, LinkId, ServerId, SessionId, Zxid};
 use vivarium_core::wire::quorum::{Forwarded, NO_ZXID, QuorumPacket, packet};

@@ -5,9 +5,10 @@
 //! to stand that the disk loses all of it as soon as nothing depends on it any more: when a
 //! majority without it is established in one epoch e, so that it holds all that was committed
 //! before e; when all that the disk reported as stable in e lies on a majority without it; and when
-//! it has promised nothing beyond e. Then every later quorum meets somebody who knows. With n
-//! voters at most n - (n / 2 + 1) can be in that state at once. An observer's disk is nothing that
-//! anybody depends on.
+//! it has promised nothing beyond e, or nobody is left to whom it could have: a promise counts for
+//! the process that asked for it, and all other voters are established in e. Then every later
+//! quorum meets somebody who knows. With n voters at most n - (n / 2 + 1) can be in that state at
+//! once. An observer's disk is nothing that anybody depends on.
 //!
 //! What is beyond that: damage that the storage code sees keeps the server from starting, however
 //! many there are, and the ensemble stops rather than serve without them. Damage that no check of
@@ -52,7 +53,7 @@ pub fn may_forget(
     let established = voters().filter(|other| other.epoch == Some(epoch)).count();
     let holders = voters().filter(|other| platters.holds(other.id, last));
     established >= setup.majority()
-        && accepted <= epoch
+        && (accepted <= epoch || established + 1 == setup.voters.len())
         && (last.epoch() < epoch || holders.count() >= setup.majority())
 }
 
@@ -83,7 +84,14 @@ mod tests {
             may_forget(&setup(3), platters, ME, last, Epoch(accepted), others)
         };
         assert!(ask(&platters, z(2, 9), 3, &others));
-        assert!(!ask(&platters, z(2, 9), 4, &others), "it has promised more");
+        let three = serving(&[(2, 3), (3, 3), (4, 3), (5, 0)]);
+        let of_five = |accepted| {
+            let setup = setup(5);
+            may_forget(&setup, &platters, ME, z(2, 9), Epoch(accepted), &three)
+        };
+        assert!(of_five(3));
+        assert!(!of_five(4), "it has promised more, perhaps to the fifth");
+        assert!(ask(&platters, z(2, 9), 4, &others), "to whom?");
         assert!(!ask(&platters, z(3, 1), 3, &others), "nobody else has it");
         platters.durable(ServerId(2), z(3, 1));
         platters.durable(ServerId(9), z(3, 1));

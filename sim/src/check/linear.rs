@@ -110,9 +110,12 @@ impl Linear {
         self.skips = true;
     }
 
-    /// Is this reply the leader's refusal for want of room, and not a server's own?
-    pub fn is_refusal(&self, session: SessionId, zxid: Zxid) -> bool {
-        self.refusals.contains(&(session, zxid))
+    /// Is this reply, which has nothing but a code, the leader's refusal for want of room, and not
+    /// a server's own? That shows the zxid of what was answered before, so it may be another's
+    /// refusal; the leader's of a multi has more than a code.
+    pub fn is_refusal(&self, session: SessionId, op: &Op, zxid: Zxid) -> bool {
+        let is_multi = matches!(op, Op::Multi(ops) if !ops.is_empty());
+        !is_multi && self.refusals.contains(&(session, zxid))
     }
 
     /// Newest zxid that was acknowledged to any client.
@@ -245,7 +248,7 @@ impl Linear {
         found: Option<Match>,
     ) -> Result<Verdict, String> {
         let (session, zxid) = (header.session, header.zxid);
-        if refusal(txn).is_some_and(|refused| refused.code == room::REFUSED) {
+        if matches!(txn, Txn::Error { code } if *code == room::REFUSED) {
             self.refusals.insert((session, zxid));
         }
         match (txn, found) {

@@ -146,7 +146,7 @@ impl Checks {
     ) -> Option<Result<(), String>> {
         let rules = &self.setup.rules;
         match reply.result {
-            Err(room::REFUSED) if !self.linear.is_refusal(session, reply.zxid) => Some(Ok(())),
+            Err(room::REFUSED) if !self.linear.is_refusal(session, op, reply.zxid) => Some(Ok(())),
             Err(THROTTLED) if !rules.throttle.wait_max.is_zero() => Some(Ok(())),
             Err(code @ (NO_AUTH | INVALID_ACL))
                 if reply.zxid == Zxid::ZERO && rules.eager_acl_check =>
