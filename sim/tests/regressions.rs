@@ -43,13 +43,16 @@ fn every_kept_failure_passes_now() {
 #[cfg(feature = "mutants")]
 #[test]
 fn every_kept_failure_finds_its_bug() {
-    let mut sizes = Vec::new();
+    let (mut sizes, mut drifted) = (Vec::new(), Vec::new());
     for (file, schedule) in kept().into_iter().filter(|(_, s)| s.mutant.is_some()) {
         let mutants = schedule.mutants().expect("the bug is known");
         let found = schedule.replay(mutants, Trace::default()).fingerprint();
-        assert_eq!(found, schedule.fails, "{}", file.display());
+        if found != schedule.fails {
+            drifted.push(format!("{}: {found:?}", file.display()));
+        }
         sizes.push(schedule.size().decisions);
     }
+    assert!(drifted.is_empty(), "to be made anew: {drifted:#?}");
     sizes.sort_unstable();
     let median = sizes[sizes.len() / 2];
     assert!(median <= 25, "decisions that are kept: {sizes:?}");
