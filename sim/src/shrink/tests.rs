@@ -41,7 +41,14 @@ fn what_has_no_part_in_a_failure_goes() {
         panic!("it was a scenario")
     };
     let steps: Vec<&str> = script.steps.iter().map(|line| line.text.as_str()).collect();
-    assert_eq!(steps, ["start all", "wait 2s"]);
+    // Either wait is long enough for an election.
+    let [first, wait] = steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert!(
+        first == "start all" && wait.starts_with("wait "),
+        "{steps:?}"
+    );
 }
 
 #[test]
