@@ -14,10 +14,11 @@ use std::process::{Command, Stdio};
 
 use vivarium_tests::client::flag;
 use vivarium_tests::directory::{flip, logs, snapshots};
-use vivarium_tests::ensemble::{Ensemble, Kind, Plan};
+use vivarium_tests::ensemble::{self, Ensemble, Kind, Plan};
 use vivarium_tests::peers;
 use vivarium_tests::program;
 use vivarium_tests::tool::{complaint, complaint_of_use, printed, run, text};
+use vivarium_tests::wait;
 
 /// Every file below a directory and its bytes.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -34,7 +35,7 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn written(name: &str) -> Ensemble {
     let mut ensemble = Plan::new(name, 1)
         .kind(Kind::Vivarium)
-        .line("snapCount=20")
+        .line("snapCount=42")
         .start();
     let mut client = ensemble.client(1);
     let made = (|| {
@@ -48,6 +49,10 @@ fn written(name: &str) -> Ensemble {
     })();
     made.expect("writes are answered");
     client.close().expect("answered");
+    // It is taken after 21 to 42 writes, beside them; the one of the start is there already.
+    let version_dir = ensemble.version_dir(1);
+    let taken = || (snapshots(&version_dir).len() > 1).then_some(());
+    wait::until("a snapshot", ensemble::SERVING, taken);
     ensemble.terminate(1);
     ensemble
 }
