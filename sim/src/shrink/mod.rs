@@ -2,7 +2,7 @@
 //! the run fails in the same way. In the end no single decision, fault or step can be left out.
 //!
 //! Its work is counted in runs; whoever has a clock stops it from outside. Knows what may be cut
-//! and in which order; what a cut does to a schedule is [`pieces`], weaker values are [`weaken`].
+//! and in which order; what a cut does to a schedule is `pieces`, weaker values are `weaken`.
 
 mod pieces;
 mod vary;
