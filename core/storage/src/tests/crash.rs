@@ -612,16 +612,4 @@ fn known_bugs_of_the_disk_lose_what_was_synced() {
     store.files().crash(|_, _| 0);
     let (_, state) = Store::open(store.into_files(), OPTIONS).expect("opened");
     assert_eq!(state.accepted, Epoch(0));
-
-    let (mut store, _) = open(FaultyFiles::default(), Mutant::PartialWriteCounted).expect("opened");
-    let history = super::records(0, 1, 50);
-    super::append(&mut store, &history[..10]);
-    store.sync().expect("synced");
-    super::append(&mut store, &history[10..]);
-    store.files().set_room(Some(200));
-    store.sync().expect("believed");
-    let files = store.into_files();
-    files.set_room(None);
-    let refused = Store::open(files, OPTIONS).unwrap_err();
-    assert!(matches!(refused, StorageError::Damaged { .. }), "{refused}");
 }
