@@ -290,8 +290,13 @@ impl Election {
 
     fn on_looking(&mut self, from: ServerId, ballot: Ballot, now: Instant) {
         let clock = self.clock;
+        let has_vote = self.voters.contains(self.me);
         let round = self.round.as_mut().expect("checked by the caller");
         if ballot.vote.round < clock {
+            // Without a vote it would be answered, and answered again, for ever.
+            if !has_vote {
+                return;
+            }
             let answer = Ballot {
                 vote: round.proposal,
                 state: PeerState::Looking,
@@ -312,7 +317,7 @@ impl Election {
             self.adopt(candidate);
         } else if ballot.vote.beats(&round.proposal) {
             self.adopt(ballot.vote);
-        } else if round.proposal.beats(&ballot.vote) {
+        } else if has_vote && round.proposal.beats(&ballot.vote) {
             // Told when we began to look, it did not count for one that was not looking yet:
             // survivors of the same leader never begin at the same moment.
             let answer = Ballot {

@@ -174,6 +174,20 @@ fn an_observer_learns_who_leads_and_never_votes() {
     assert_eq!(town.decide(at(2_001)), BTreeMap::from([(3, 2)]));
 }
 
+/// Their talk would not end: a voter answers whoever has no vote.
+#[test]
+fn an_observer_does_not_tell_voters_what_is_better() {
+    let mut town = Town::new(3, 1);
+    town.start(own(4, 0, 0), 4);
+    town.start(own(3, 0, 0), 3);
+    town.decide(at(2_000));
+    assert_eq!(town.servers[&ServerId(4)].ballot().vote.leader, ServerId(3));
+    town.up.retain(|id| id.0 != 3);
+    town.start(own(1, 0, 0), 1);
+    assert_eq!(town.decide(at(6_000)), BTreeMap::new());
+    assert_eq!(town.servers[&ServerId(1)].ballot().vote.leader, ServerId(1));
+}
+
 #[test]
 fn settled_followers_without_their_leader_convince_nobody() {
     let mut town = Town::new(3, 0);
